@@ -1,0 +1,36 @@
+"""Privileged-information distillation of time series.
+
+Train with more than you will have in production (the values between input and target, or sensors too costly to keep),
+deploy a student that runs without it. Importing this package loads none of its heavy dependencies: every public name
+is fetched from its room when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pitskd.windows import PrivilegedWindows, make_windows
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "windows": ("PrivilegedWindows", "make_windows"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [*_HOME, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the room of a public name when it is first asked for."""
+    if name in _ROOMS:
+        return importlib.import_module(f"pitskd.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"pitskd.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'pitskd' has no attribute {name!r}. It has: {', '.join(sorted(__all__))}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

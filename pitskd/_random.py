@@ -1,0 +1,40 @@
+"""The only room that seeds: one derived seed per stage, global generators are never touched."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from pitskd._validation import wrong
+
+__all__: list[str] = []
+
+
+def stage_generator(random_state: Any, stage: str) -> np.random.Generator:
+    """Return a generator for one stage of a computation, independent of every other stage's.
+
+    Parameters
+    ----------
+    random_state : int, numpy Generator, numpy RandomState or None
+        What the user passed. An int gives the same stream for the same stage each time; a generator is advanced by
+        one draw; None draws fresh entropy.
+    stage : str
+        Name of the stage ("history", "noise", "permutation", ...).
+    """
+    return np.random.default_rng(np.random.SeedSequence(_entropy(random_state), spawn_key=(zlib.crc32(stage.encode()),)))
+
+
+def _entropy(random_state: Any) -> int | None:
+    if random_state is None:
+        return None
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool) and random_state >= 0:
+        return int(random_state)
+    raise wrong(
+        "random_state", "a non-negative integer, a numpy generator or None", random_state, "Use random_state=0."
+    )

@@ -1,0 +1,1 @@
+"""Series to learn from: simulators and readers of public data."""

@@ -1,0 +1,1 @@
+"""Protocols, paired comparisons, reports and figures."""

@@ -1,0 +1,1 @@
+"""Convex students and the solvers that fit whole grids of them."""
