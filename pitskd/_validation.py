@@ -77,5 +77,48 @@ def check_same_rows(name: str, n_rows: int, n_expected: int, step: str, referenc
         raise ValueError(f"{name} has {n_rows} rows but {reference} has {n_expected}. {step}")
 
 
+def check_positions(name: str, rows: Any, n_rows: int) -> slice | np.ndarray:
+    """Return rows of something ``n_rows`` long as a slice or as non-negative positions."""
+    if isinstance(rows, slice):
+        return rows
+    positions = np.asarray(rows)
+    if positions.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if positions.ndim != 1 or positions.dtype.kind not in "biu":
+        raise wrong(name, "a slice, or a list of positions or booleans", rows, "Pass e.g. [0, 2, 5].", TypeError)
+    if positions.dtype.kind == "b":
+        check_same_rows(name, len(positions), n_rows, "Pass one boolean per window.", reference="the record")
+        return np.flatnonzero(positions)
+    outside = positions[(positions < -n_rows) | (positions >= n_rows)]
+    if len(outside):
+        raise wrong(name, f"between {-n_rows} and {n_rows - 1}", outside[0], f"There are {n_rows} windows.", IndexError)
+    return positions % n_rows
+
+
+def check_fits(name: str, shape: tuple[int, ...], itemsize: int = 8) -> None:
+    """Refuse an array that is larger than the memory at hand, before it is made."""
+    needed, available = float(np.prod(shape, dtype=np.float64)) * itemsize, _available_memory()
+    if needed > available:
+        raise MemoryError(
+            f"{name} of shape {shape} needs a copy of {needed / 2**30:.1f} GiB, "
+            f"but {available / 2**30:.1f} GiB are free. "
+            "Use a larger stride, fewer rows, or a series without missing targets, whose windows need no copy."
+        )
+
+
+def _available_memory() -> float:
+    """Return the bytes that can be taken without swapping; infinite where the system does not tell."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return np.inf
+
+
+def is_list(value: Any) -> bool:
+    """Tell whether an argument names several things rather than one."""
+    return isinstance(value, list | tuple | np.ndarray | range)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)

@@ -1,0 +1,318 @@
+"""Series of any kind (array, pandas or other frame) as one numeric table with the clock of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from pitskd._validation import check_fits, check_same_rows, is_list, wrong
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A series as one array, with the clock of its rows and the places that no window may span."""
+
+    values: np.ndarray  # (n_rows, n_columns)
+    names: tuple[Hashable, ...]
+    index: pd.Index | None  # None for arrays
+    rows: np.ndarray | None  # position of each row in the series as given; None if unchanged
+    groups: np.ndarray | None  # label of each row, equal labels adjacent
+    breaks: np.ndarray | None  # (n_rows,) how many borders (group or hole) lie before each row; None if there are none
+    clock: np.ndarray | None  # (n_rows,) time of each row; None: its position
+    period: float  # usual step of the clock
+
+    @classmethod
+    def read(cls, series: Any, groups: Any, max_gap: Any) -> Table:
+        frame = _as_frame(series)
+        if frame is None:
+            if max_gap is not None:
+                raise wrong("max_gap", "None for an array, which has no time index", max_gap, "Pass a DataFrame.")
+            values = _as_array(series)
+            names: tuple[Hashable, ...] = tuple(f"x{i}" for i in range(values.shape[1]))
+            index = None
+        else:
+            if isinstance(groups, str) and groups in frame.columns:
+                groups, frame = frame[groups], frame.drop(columns=groups)
+            values, names, index = _numbers(frame), tuple(frame.columns), frame.index
+        if groups is None:
+            labels = rows = None
+        else:
+            labels, rows = _group_rows(groups, len(values))
+            values = values if rows is None else values[rows]
+            index = index if rows is None or index is None else index[rows]
+        clock, period, holes = _read_clock(index, labels, max_gap)
+        if clock is None and rows is not None:
+            clock = rows
+        borders = holes if labels is None else _either(holes, labels[1:] != labels[:-1])
+        breaks = None if borders is None else np.concatenate([[0], np.cumsum(borders)])
+        return cls(values, names, index, rows, labels, breaks, clock, period)
+
+    def columns(self, argument: str, chosen: Any) -> tuple[int, ...]:
+        """Return positions of the chosen columns."""
+        listed = list(chosen) if is_list(chosen) else [chosen]
+        positions = [self._column(argument, name) for name in listed]
+        if not positions or len(set(positions)) < len(positions):
+            raise wrong(argument, "at least one column, none twice", chosen, f"The columns are: {self._listing()}.")
+        return tuple(positions)
+
+    def _column(self, argument: str, name: Any) -> int:
+        n_columns = len(self.names)
+        if self.index is None:
+            if isinstance(name, int | np.integer) and not isinstance(name, bool) and -n_columns <= name < n_columns:
+                return int(name) % n_columns
+            raise wrong(argument, f"a column position between 0 and {n_columns - 1}", name, "Arrays have no names.")
+        if name not in self.names:
+            raise wrong(argument, "a column of the frame", name, f"It has: {self._listing()}.")
+        return self.names.index(name)
+
+    def _listing(self) -> str:
+        return ", ".join(repr(name) for name in self.names)
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """First and one-past-last row of each group."""
+        if self.groups is None:
+            return [(0, len(self.values))]
+        cuts = np.flatnonzero(self.groups[1:] != self.groups[:-1]) + 1
+        return list(pairwise([0, *map(int, cuts), len(self.values)]))
+
+    @cached_property
+    def last_row(self) -> np.ndarray:
+        """Return for each row the last row that a window holding it may reach."""
+        n_rows = len(self.values)
+        if self.breaks is None:
+            return np.broadcast_to(np.int64(n_rows - 1), n_rows)
+        return np.searchsorted(self.breaks, self.breaks, side="right") - 1
+
+    def select(self, columns: tuple[int, ...]) -> np.ndarray:
+        """Return some columns, as a view if they are equally spaced, else as one copy kept for later."""
+        if columns not in self._selected:
+            chosen = as_slice(np.asarray(columns))
+            block = self.values[:, chosen]
+            block.flags.writeable = False
+            self._selected[columns] = block
+        return self._selected[columns]
+
+    def cut(self, name: str, columns: tuple[int, ...], starts: range | np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return rows ``start + offset``, (n_windows, n_offsets, n_columns), as a view if spaced alike."""
+        block = self.select(columns)
+        if not len(offsets):
+            return np.empty((len(starts), 0, len(columns)), dtype=block.dtype)
+        first, last = int(offsets.min()), int(offsets.max())
+        windows = sliding_window_view(block[first:], last - first + 1, axis=0).swapaxes(1, 2)
+        steps = as_slice(offsets - first)
+        if not (isinstance(starts, range) and isinstance(steps, slice)):
+            check_fits(name, (len(starts), len(offsets), len(columns)), block.dtype.itemsize)
+        return windows[as_slice(starts)][:, steps]
+
+    def reach(self, name: str, columns: tuple[int, ...], starts: range | np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the same rows where some may lie beyond a hole or the end of the series: NaN there."""
+        block, first_rows = self.select(columns), np.asarray(starts, dtype=np.int64)
+        check_fits(name, (len(first_rows), len(offsets), len(columns)))
+        rows = first_rows[:, None] + offsets
+        reached = rows <= self.last_row[first_rows][:, None]
+        gathered = block[np.minimum(rows, len(block) - 1)].astype(np.result_type(block, np.float16), copy=False)
+        gathered[~reached] = np.nan
+        return gathered
+
+    @cached_property
+    def _selected(self) -> dict[tuple[int, ...], np.ndarray]:
+        return {}
+
+
+def as_slice(rows: Any) -> Any:
+    """Return equally spaced ascending rows as a slice, which indexes without a copy; others as they are."""
+    spaced = as_range(rows)
+    return slice(spaced.start, spaced.stop, spaced.step) if isinstance(spaced, range) else rows
+
+
+def as_range(rows: range | np.ndarray) -> range | np.ndarray:
+    if isinstance(rows, range) and rows.step > 0:
+        return rows
+    rows = np.asarray(rows, dtype=np.int64)
+    if not len(rows) or rows[0] < 0:
+        return rows
+    step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+    if step < 1 or np.any(np.diff(rows) != step):
+        return rows
+    return range(int(rows[0]), int(rows[-1]) + 1, step)
+
+
+def _as_frame(series: Any) -> pd.DataFrame | None:
+    """Return a frame with its index, or None for what numpy reads."""
+    if isinstance(series, np.ndarray | list | tuple):
+        return None
+    import pandas as pd  # only frames pay for it
+
+    if isinstance(series, pd.Series):
+        return series.to_frame()
+    if isinstance(series, pd.DataFrame):
+        return series
+    if not hasattr(series, "to_pandas"):
+        return None
+    frame = series.to_pandas()
+    frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
+    times = [name for name, dtype in frame.dtypes.items() if pd.api.types.is_datetime64_any_dtype(dtype)]
+    return frame.set_index(times[0]) if len(times) == 1 else frame
+
+
+def _as_array(series: Any) -> np.ndarray:
+    if np.ma.isMaskedArray(series):
+        raise wrong("series", "an array without a mask", "a masked array", "Use series.filled(numpy.nan).", TypeError)
+    values = np.asarray(series)
+    if values.dtype.kind not in "biuf":
+        raise wrong(
+            "series", "an array of numbers", f"dtype {values.dtype}", "Convert or drop what is no number.", TypeError
+        )
+    if values.ndim not in (1, 2) or 0 in values.shape:
+        raise wrong(
+            "series", "of shape (n_rows,) or (n_rows, n_columns), not empty", f"shape {values.shape}",
+            "Windows are cut by make_windows itself: pass the plain series.",
+        )  # fmt: skip
+    values = values.astype(np.float64) if values.dtype.kind == "b" else values
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _numbers(frame: pd.DataFrame) -> np.ndarray:
+    """Return the columns of a frame as one array; a view if they are one block."""
+    import pandas as pd
+
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise wrong("series", "a frame with unique column names", f"{twice!r} twice", "Rename one of them.")
+    for name, dtype in frame.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
+            step = (
+                "Set it as the index."
+                if pd.api.types.is_datetime64_any_dtype(dtype)
+                else "Encode it, e.g. with pandas.get_dummies, or drop it."
+            )
+            raise wrong("series", "a frame of numbers", f"dtype {dtype} in column {name!r}", step, TypeError)
+    extension = any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes)
+    return _as_array(frame.to_numpy(dtype=np.float64, na_value=np.nan) if extension else frame.to_numpy())
+
+
+def _group_rows(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the label of each row with equal labels adjacent, and the order of rows that makes them so."""
+    import pandas as pd
+
+    if isinstance(groups, str) or np.ndim(groups) != 1:
+        raise wrong("groups", "one label per row, or a column of the frame", groups, "Pass an array of labels.")
+    labels = np.asarray(groups)
+    check_same_rows("groups", len(labels), n_rows, "Pass one label per row.", reference="series")
+    codes, uniques = pd.factorize(labels, use_na_sentinel=True)
+    if codes.min(initial=0) < 0:
+        raise wrong(
+            "groups", "a label in every row", f"none in row {int(np.argmin(codes))}", "Name or drop these rows."
+        )
+    if len(uniques) == 1 + np.count_nonzero(np.diff(codes)):
+        return labels, None
+    order = np.argsort(codes, kind="stable")
+    return labels[order], order
+
+
+def _read_clock(
+    index: pd.Index | None, groups: np.ndarray | None, max_gap: Any
+) -> tuple[np.ndarray | None, float, np.ndarray | None]:
+    """Return the time of each row, the usual step, and whether there is a hole behind each row but the last."""
+    if index is None:
+        return None, 1.0, None
+    clock = _index_numbers(index)
+    steps = np.diff(clock)
+    inside = np.ones(len(steps), dtype=bool) if groups is None else groups[1:] == groups[:-1]
+    _check_ascending(index, steps, inside)
+    if not inside.any():
+        return clock, 1.0, None
+    period = float(np.median(steps[inside]))
+    if max_gap is None:
+        holes = np.abs(steps - period) > 1e-6 * period  # float indices such as 0.1, 0.2, 0.3 are regular too
+        if holes[inside].mean() > 0.5:
+            holes = np.zeros(len(steps), dtype=bool) if _is_calendar(index) else holes
+        if holes[inside].mean() > 0.5:
+            raise wrong(
+                "series", "indexed at a usual step", f"an index where {holes[inside].mean():.0%} of the steps differ",
+                "Resample with series.resample(...), or pass max_gap.",
+            )  # fmt: skip
+    else:
+        holes = steps > _gap_number(index, max_gap)
+    holes &= inside
+    return clock, period, holes if holes.any() else None
+
+
+def _index_numbers(index: pd.Index) -> np.ndarray:
+    import pandas as pd
+
+    if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex | pd.PeriodIndex):
+        missing, numbers = index.isna(), index.asi8
+    elif pd.api.types.is_numeric_dtype(index.dtype) and not pd.api.types.is_bool_dtype(index.dtype):
+        missing, numbers = index.isna(), index.to_numpy()
+    else:
+        raise wrong(
+            "series", "indexed by times or numbers", f"an index of dtype {index.dtype}",
+            "Use pandas.to_datetime(series.index) or series.reset_index(drop=True).", TypeError,
+        )  # fmt: skip
+    if missing.any():
+        raise wrong(
+            "series", "indexed without missing labels", f"none in row {int(missing.argmax())}", "Drop these rows."
+        )
+    return numbers
+
+
+def _check_ascending(index: pd.Index, steps: np.ndarray, inside: np.ndarray) -> None:
+    backwards = np.flatnonzero(inside & (steps < 0))
+    if len(backwards):
+        raise wrong(
+            "series", "sorted by its index", f"{index[backwards[0]]} before {index[backwards[0] + 1]}",
+            "Use series.sort_index().",
+        )  # fmt: skip
+    repeated = np.flatnonzero(inside & (steps == 0))
+    if len(repeated):
+        raise wrong(
+            "series", "indexed by unique labels", f"{index[repeated[0]]} and {len(repeated) - 1} others twice",
+            "Drop or average the repeats, or pass groups if several series are stacked.",
+        )  # fmt: skip
+
+
+def _is_calendar(index: pd.Index) -> bool:
+    """Months and years are regular though their lengths differ."""
+    import pandas as pd
+
+    if not isinstance(index, pd.DatetimeIndex) or len(index) < 3 or not index.is_unique:
+        return False
+    return index.freq is not None or pd.infer_freq(index) is not None
+
+
+def _gap_number(index: pd.Index, max_gap: Any) -> float:
+    import pandas as pd
+
+    if isinstance(max_gap, float | int) and not isinstance(max_gap, bool) and max_gap > 0:
+        if np.isinf(max_gap) or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+            return float(max_gap)
+    elif isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        try:
+            gap = pd.Timedelta(max_gap)
+        except (ValueError, TypeError):
+            gap = pd.Timedelta(0)
+        if gap > pd.Timedelta(0):
+            return float(np.timedelta64(gap.value, "ns") / np.timedelta64(1, index.unit))
+    raise wrong(
+        "max_gap",
+        "a step above 0 in units of the index",
+        max_gap,
+        'Use e.g. "3h" for times, 3 for numbers, numpy.inf for any.',
+    )
+
+
+def _either(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:
+    return second if first is None else first | second
