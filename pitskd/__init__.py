@@ -10,13 +10,35 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at run time
+    from pitskd.distillation import (
+        GeneralizedDistillationClassifier,
+        GeneralizedDistillationClassifierCV,
+        GeneralizedDistillationRegressor,
+        GeneralizedDistillationRegressorCV,
+    )
+    from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
     from pitskd.windows import PrivilegedWindows, make_windows
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "windows": ("PrivilegedWindows", "make_windows"),
+    "datasets": (
+        "PrivilegedSample",
+        "simulate_clean_features",
+        "simulate_clean_labels",
+        "simulate_linear_chain",
+        "simulate_relevant_features",
+        "simulate_sample_dependent_features",
+    ),
+    "linear": ("TunedLogisticRegression", "TunedRidge"),
+    "distillation": (
+        "GeneralizedDistillationClassifier",
+        "GeneralizedDistillationClassifierCV",
+        "GeneralizedDistillationRegressor",
+        "GeneralizedDistillationRegressorCV",
+    ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -122,3 +122,55 @@ def is_list(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def check_penalties(name: str, values: Any, *, above: bool = False) -> np.ndarray:
+    """Return L2 penalties as an array; finite, at least 0 or, with ``above``, above it."""
+    listed = list(values) if is_list(values) else [values]
+    numeric = bool(listed) and all(_is_number(v) and np.isfinite(v) and v >= 0 and (v > 0 or not above) for v in listed)
+    if not numeric:
+        raise wrong(name, f"finite numbers {'above' if above else 'of at least'} 0", values, "Use e.g. [0.1, 1, 10].")
+    return np.asarray(listed, dtype=np.float64)
+
+
+def check_two_classes(name: str, classes: np.ndarray) -> None:
+    """Refuse labels of a single class."""
+    if len(classes) < 2:
+        raise wrong(
+            name, "labels of at least two classes", f"one class {classes[0]!r}", "Pass rows of another class as well."
+        )  # fmt: skip
+
+
+def check_rows_for_folds(name: str, n_folds: int, n_rows: int) -> None:
+    """Refuse more folds than rows."""
+    if n_rows < n_folds:
+        raise wrong(name, f"at most the number of rows, {n_rows}", n_folds, "Use fewer folds or more rows.")
+
+
+def check_soft_targets(name: str, values: Any, n_rows: int, n_classes: int) -> np.ndarray:
+    """Return probabilities of shape (n_rows, n_classes) whose rows sum to 1."""
+    soft = np.asarray(values, dtype=np.float64)
+    shape = (n_rows, n_classes)
+    if soft.shape != shape:
+        raise wrong(name, f"of shape {shape}", f"shape {soft.shape}", "Pass one column per class, classes sorted.")
+    if not (soft >= 0).all() or not np.allclose(soft.sum(axis=1), 1.0):
+        raise wrong(name, "probabilities whose rows sum to 1", values, "Divide each row by its sum.")
+    return soft
+
+
+def check_finite(name: str, values: np.ndarray, step: str) -> None:
+    """Refuse infinities."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.flatnonzero(infinite.reshape(len(values), -1).any(axis=1))[0])
+        raise wrong(name, "finite or missing", f"infinity in row {row}", step)
+
+
+def check_same_index(name: str, values: Any, reference: Any, step: str) -> None:
+    """Compare the index of two frames or series; arrays have none."""
+    index, expected = getattr(values, "index", None), getattr(reference, "index", None)
+    if callable(index) or callable(expected) or index is None or expected is None:  # lists have a method `index`
+        return
+    if len(index) == len(expected) and not index.equals(expected):
+        row = int(np.flatnonzero(np.asarray(index != expected))[0])
+        raise wrong(name, "indexed like X", f"{index[row]} where X has {expected[row]} in row {row}", step)

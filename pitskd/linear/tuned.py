@@ -1,0 +1,270 @@
+"""The bar: ridge and L2-logistic regression, penalty chosen by held-out loss. Also the default teacher and student.
+
+Features are standardised inside, so a `penalty` is L2 on the summed loss over standardised features: ``alpha`` of
+scikit-learn's ``Ridge``, ``1 / C`` of its ``LogisticRegression``. The intercept is free.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from pitskd._validation import check_penalties, check_rows_for_folds, check_soft_targets, check_two_classes
+from pitskd.linear._paths import logistic_path, ridge_path
+
+__all__ = ["TunedLogisticRegression", "TunedRidge"]
+
+# Down to 1e-4: on noise-free series a stronger floor cripples the baseline and makes gains that are none.
+_PENALTIES = np.logspace(-4, 4, 9)
+
+
+class _Tuned(BaseEstimator, ABC):
+    """Standardise, choose a penalty, fit: what both tasks share."""
+
+    def __init__(self, penalties: Any = None, cv: Any = 5) -> None:
+        self.penalties = penalties
+        self.cv = cv
+
+    def _fit(self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> None:
+        penalties = self._penalty_grid()
+        self.held_out_losses_ = self._held_out_losses(X, targets, y, sample_weight, penalties)
+        # Ties go to the strongest penalty.
+        best = len(penalties) - 1 - int(np.argmin(self.held_out_losses_[::-1]))
+        self.penalty_ = float(penalties[best])
+        coef, intercept = self._paths(X, targets[None], penalties[best : best + 1], sample_weight[None])
+        self.coef_, self.intercept_ = coef[0, 0], intercept[0, 0]
+
+    def _penalty_grid(self) -> np.ndarray:
+        return np.sort(check_penalties("penalties", _PENALTIES if self.penalties is None else self.penalties))
+
+    def _held_out_losses(
+        self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray, penalties: np.ndarray
+    ) -> np.ndarray:
+        if len(penalties) == 1:
+            return np.full(1, np.nan)
+        losses, weight = np.zeros(len(penalties)), 0.0
+        for train, test in self._folds(X, y):
+            coef, intercept = self._paths(X[train], targets[None, train], penalties, sample_weight[None, train])
+            fold = self.losses(_linear(X[test], coef, intercept)[0], targets[test])
+            losses += fold @ sample_weight[test]
+            weight += sample_weight[test].sum()
+        return losses / weight
+
+    def _folds(self, X: np.ndarray, y: np.ndarray) -> Any:
+        if isinstance(self.cv, int):
+            check_rows_for_folds("cv", self.cv, len(X))
+        splitter: Any = check_cv(self.cv, y, classifier=isinstance(self, ClassifierMixin))
+        return splitter.split(X, y)
+
+    def predict_grid(
+        self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray, X_test: np.ndarray
+    ) -> np.ndarray:
+        """Fit every target at every penalty and predict: linear values, shape (n_targets, n_penalties, n_test, k)."""
+        return _linear(X_test, *self._paths(X, targets, self._penalty_grid(), sample_weight))
+
+    def _paths(
+        self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Solve on standardised features, return coefficients for X as given."""
+        X = np.asarray(X, dtype=np.float64)
+        share = sample_weight[0] / sample_weight[0].sum()
+        mean = share @ X
+        scale = np.sqrt(share @ np.square(X - mean))
+        scale[scale <= 1e-10 * (np.abs(mean) + 1e-300)] = 1.0  # constant up to rounding: any scale will do
+        coef, intercept = self._solve((X - mean) / scale, targets, penalties, sample_weight)
+        coef = coef / scale
+        return coef, intercept - coef @ mean
+
+    @abstractmethod
+    def _solve(
+        self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @staticmethod
+    @abstractmethod
+    def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Loss of each row, shape (..., n), for linear values of shape (..., n, k)."""
+
+    def _linear_values(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        return X @ self.coef_.T + self.intercept_
+
+
+class TunedRidge(RegressorMixin, _Tuned):
+    """Ridge regression whose penalty is chosen by held-out squared error: the baseline that a student has to beat.
+
+    Parameters
+    ----------
+    penalties : array of shape (n_penalties,), default=None
+        L2 penalties on half the summed squares over standardised features, at least 0. None: 1e-4 .. 1e4, nine values.
+    cv : int, splitter or iterable, default=5
+        Folds for the choice; an int gives contiguous folds, which keep most overlapping windows apart.
+
+    Attributes
+    ----------
+    penalty_ : float
+        The chosen penalty.
+    held_out_losses_ : ndarray of shape (n_penalties,)
+        Mean squared error at each penalty, ascending; NaN where there was no choice.
+    coef_ : ndarray of shape (n_targets, n_features)
+        For features as given.
+    intercept_ : ndarray of shape (n_targets,)
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pitskd import TunedRidge
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> TunedRidge().fit(X, X @ [1.0, 2.0, 0.0] + 3.0).predict([[1.0, 1.0, 1.0]]).round(2)
+    array([6.])
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TunedRidge:
+        """Choose the penalty and fit.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+        y : array of shape (n,) or (n, n_targets)
+        sample_weight : array of shape (n,), default=None
+        """
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        self._one_target = y.ndim == 1
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        self._fit(X, targets, y, weight)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return predictions of shape (n,) or (n, n_targets)."""
+        values = self._linear_values(X)
+        return values[:, 0] if self._one_target else values
+
+    def _solve(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray) -> Any:
+        if (sample_weight == sample_weight[0]).all():
+            n_sets, n, k = targets.shape
+            side_by_side = targets.transpose(1, 0, 2).reshape(n, n_sets * k)
+            coef, intercept = ridge_path(X, side_by_side, penalties, sample_weight[0])
+            coef = coef.reshape(len(penalties), n_sets, k, -1).swapaxes(0, 1)
+            return coef, intercept.reshape(len(penalties), n_sets, k).swapaxes(0, 1)
+        pairs = [ridge_path(X, y, penalties, weight) for y, weight in zip(targets, sample_weight, strict=True)]
+        return np.stack([coef for coef, _ in pairs]), np.stack([intercept for _, intercept in pairs])
+
+    @staticmethod
+    def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Squared error, averaged over targets."""
+        return np.square(linear - targets).mean(axis=-1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class TunedLogisticRegression(ClassifierMixin, _Tuned):
+    """L2-logistic regression whose penalty is chosen by held-out log-loss: the baseline that a student has to beat.
+
+    Learns from labels or, through `soft_targets`, from probabilities.
+
+    Parameters
+    ----------
+    penalties : array of shape (n_penalties,), default=None
+        L2 penalties on the summed cross-entropy over standardised features, above 0. None: 1e-4 .. 1e4, nine values.
+    cv : int, splitter or iterable, default=5
+        Folds for the choice; an int gives stratified folds without shuffling.
+
+    Attributes
+    ----------
+    penalty_ : float
+        The chosen penalty.
+    held_out_losses_ : ndarray of shape (n_penalties,)
+        Mean log-loss in nats at each penalty, ascending; NaN where there was no choice.
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_logits, n_features)
+        For features as given; one logit for two classes, else one per class.
+    intercept_ : ndarray of shape (n_logits,)
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pitskd import TunedLogisticRegression
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> TunedLogisticRegression().fit(X, X[:, 0] > 0).predict([[2.0, 0.0], [-2.0, 0.0]])
+    array([ True, False])
+    """
+
+    def fit(self, X: Any, y: Any, soft_targets: Any = None, sample_weight: Any = None) -> TunedLogisticRegression:
+        """Choose the penalty and fit.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+        y : array of shape (n,)
+            Labels. With `soft_targets` they only name the classes and stratify the folds.
+        soft_targets : array of shape (n, n_classes), default=None
+            Probabilities of the sorted classes, learnt in place of `y`.
+        sample_weight : array of shape (n,), default=None
+        """
+        X, y = validate_data(self, X, y)
+        check_classification_targets(y)
+        weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        check_two_classes("y", self.classes_)
+        if soft_targets is None:
+            targets = np.eye(len(self.classes_))[codes]
+        else:
+            targets = check_soft_targets("soft_targets", soft_targets, len(y), len(self.classes_))
+        self._fit(X, targets, y, weight)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logit of the second of two classes, shape (n,), or one logit per class, (n, n_classes)."""
+        values = self._linear_values(X)
+        return values[:, 0] if len(self.classes_) == 2 else values
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return log-probabilities of shape (n, n_classes)."""
+        return _log_probabilities(self._linear_values(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return probabilities of shape (n, n_classes)."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each row, shape (n,)."""
+        values = _log_probabilities(self._linear_values(X))
+        return self.classes_[values.argmax(axis=1)]
+
+    def _solve(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray) -> Any:
+        return logistic_path(X, targets, penalties, sample_weight)
+
+    def _penalty_grid(self) -> np.ndarray:
+        # Without a penalty separable classes have no finite optimum.
+        return np.sort(
+            check_penalties("penalties", _PENALTIES if self.penalties is None else self.penalties, above=True)
+        )
+
+    @staticmethod
+    def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Cross-entropy in nats."""
+        return -(targets * _log_probabilities(linear)).sum(axis=-1)
+
+
+def _linear(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    return np.einsum("nd,tpkd->tpnk", X, coef, optimize=True) + intercept[:, :, None, :]
+
+
+def _log_probabilities(linear: np.ndarray) -> np.ndarray:
+    if linear.shape[-1] == 1:
+        return np.concatenate([-np.logaddexp(0.0, linear), -np.logaddexp(0.0, -linear)], axis=-1)
+    return log_softmax(linear, axis=-1)
