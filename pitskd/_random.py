@@ -23,7 +23,9 @@ def stage_generator(random_state: Any, stage: str) -> np.random.Generator:
     stage : str
         Name of the stage ("history", "noise", "permutation", ...).
     """
-    return np.random.default_rng(np.random.SeedSequence(_entropy(random_state), spawn_key=(zlib.crc32(stage.encode()),)))
+    return np.random.default_rng(
+        np.random.SeedSequence(_entropy(random_state), spawn_key=(zlib.crc32(stage.encode()),))
+    )
 
 
 def _entropy(random_state: Any) -> int | None:

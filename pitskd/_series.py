@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -42,18 +42,20 @@ class Table:
             names: tuple[Hashable, ...] = tuple(f"x{i}" for i in range(values.shape[1]))
             index = None
         else:
+            _check_unique(frame.columns)
             if isinstance(groups, str) and groups in frame.columns:
                 groups, frame = frame[groups], frame.drop(columns=groups)
             values, names, index = _numbers(frame), tuple(frame.columns), frame.index
+        timed = index is not None and not (max_gap is None and _counts_rows(index))
         if groups is None:
             labels = rows = None
         else:
             labels, rows = _group_rows(groups, len(values))
-            values = values if rows is None else values[rows]
-            index = index if rows is None or index is None else index[rows]
-        clock, period, holes = _read_clock(index, labels, max_gap)
-        if clock is None and rows is not None:
-            clock = rows
+        if rows is not None:
+            check_fits("series", values.shape, values.dtype.itemsize)
+            values = values[rows]
+            index = None if index is None else index[rows]
+        clock, period, holes = _read_clock(index, labels, max_gap) if timed else (rows, 1.0, None)
         borders = holes if labels is None else _either(holes, labels[1:] != labels[:-1])
         breaks = None if borders is None else np.concatenate([[0], np.cumsum(borders)])
         return cls(values, names, index, rows, labels, breaks, clock, period)
@@ -72,7 +74,7 @@ class Table:
             if isinstance(name, int | np.integer) and not isinstance(name, bool) and -n_columns <= name < n_columns:
                 return int(name) % n_columns
             raise wrong(argument, f"a column position between 0 and {n_columns - 1}", name, "Arrays have no names.")
-        if name not in self.names:
+        if isinstance(name, bool | np.bool_) or name not in self.names:  # True equals 1
             raise wrong(argument, "a column of the frame", name, f"It has: {self._listing()}.")
         return self.names.index(name)
 
@@ -99,6 +101,8 @@ class Table:
         """Return some columns, as a view if they are equally spaced, else as one copy kept for later."""
         if columns not in self._selected:
             chosen = as_slice(np.asarray(columns))
+            if not isinstance(chosen, slice):
+                check_fits("series", (len(self.values), len(columns)), self.values.dtype.itemsize)
             block = self.values[:, chosen]
             block.flags.writeable = False
             self._selected[columns] = block
@@ -149,6 +153,11 @@ def as_range(rows: range | np.ndarray) -> range | np.ndarray:
     return range(int(rows[0]), int(rows[-1]) + 1, step)
 
 
+def plain(argument: Any) -> Any:
+    """Return what numpy and pandas wrap, such as ``frame.columns[:3]``, as a list or a plain value."""
+    return argument.tolist() if hasattr(argument, "tolist") else argument
+
+
 def _as_frame(series: Any) -> pd.DataFrame | None:
     """Return a frame with its index, or None for what numpy reads."""
     if isinstance(series, np.ndarray | list | tuple):
@@ -170,8 +179,11 @@ def _as_frame(series: Any) -> pd.DataFrame | None:
 def _as_array(series: Any) -> np.ndarray:
     if np.ma.isMaskedArray(series):
         raise wrong("series", "an array without a mask", "a masked array", "Use series.filled(numpy.nan).", TypeError)
-    values = np.asarray(series)
-    if values.dtype.kind not in "biuf":
+    try:
+        values = np.asarray(series)
+    except ValueError as error:
+        raise wrong("series", "rows of equal length", series, "Pad short rows with NaN.") from error
+    if values.size and values.dtype.kind not in "biuf":
         raise wrong(
             "series", "an array of numbers", f"dtype {values.dtype}", "Convert or drop what is no number.", TypeError
         )
@@ -184,13 +196,16 @@ def _as_array(series: Any) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
+def _check_unique(columns: pd.Index) -> None:
+    if not columns.is_unique:
+        twice = columns[columns.duplicated()][0]
+        raise wrong("series", "a frame with unique column names", f"{twice!r} twice", "Rename one of them.")
+
+
 def _numbers(frame: pd.DataFrame) -> np.ndarray:
     """Return the columns of a frame as one array; a view if they are one block."""
     import pandas as pd
 
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise wrong("series", "a frame with unique column names", f"{twice!r} twice", "Rename one of them.")
     for name, dtype in frame.dtypes.items():
         if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
             step = (
@@ -199,8 +214,12 @@ def _numbers(frame: pd.DataFrame) -> np.ndarray:
                 else "Encode it, e.g. with pandas.get_dummies, or drop it."
             )
             raise wrong("series", "a frame of numbers", f"dtype {dtype} in column {name!r}", step, TypeError)
-    extension = any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes)
-    return _as_array(frame.to_numpy(dtype=np.float64, na_value=np.nan) if extension else frame.to_numpy())
+    if len(set(frame.dtypes)) > 1:
+        check_fits("series", frame.shape)
+    if any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes):
+        return _as_array(frame.to_numpy(dtype=np.float64, na_value=np.nan))
+    # Without a dtype pandas makes objects of numbers beside booleans.
+    return _as_array(frame.to_numpy(dtype=np.result_type(*frame.dtypes) if frame.size else None))
 
 
 def _group_rows(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -222,12 +241,17 @@ def _group_rows(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None
     return labels[order], order
 
 
+def _counts_rows(index: pd.Index) -> bool:
+    """Tell whether an index only numbers the rows: then it has no holes, however groups interleave."""
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and index.step > 0
+
+
 def _read_clock(
-    index: pd.Index | None, groups: np.ndarray | None, max_gap: Any
-) -> tuple[np.ndarray | None, float, np.ndarray | None]:
+    index: pd.Index, groups: np.ndarray | None, max_gap: Any
+) -> tuple[np.ndarray, float, np.ndarray | None]:
     """Return the time of each row, the usual step, and whether there is a hole behind each row but the last."""
-    if index is None:
-        return None, 1.0, None
     clock = _index_numbers(index)
     steps = np.diff(clock)
     inside = np.ones(len(steps), dtype=bool) if groups is None else groups[1:] == groups[:-1]
@@ -235,38 +259,69 @@ def _read_clock(
     if not inside.any():
         return clock, 1.0, None
     period = float(np.median(steps[inside]))
-    if max_gap is None:
-        holes = np.abs(steps - period) > 1e-6 * period  # float indices such as 0.1, 0.2, 0.3 are regular too
-        if holes[inside].mean() > 0.5:
-            holes = np.zeros(len(steps), dtype=bool) if _is_calendar(index) else holes
-        if holes[inside].mean() > 0.5:
-            raise wrong(
-                "series", "indexed at a usual step", f"an index where {holes[inside].mean():.0%} of the steps differ",
-                "Resample with series.resample(...), or pass max_gap.",
-            )  # fmt: skip
-    else:
-        holes = steps > _gap_number(index, max_gap)
-    holes &= inside
-    return clock, period, holes if holes.any() else None
+    if max_gap is not None:
+        holes = inside & (steps > _gap_number(index, max_gap) + _rounding(clock, period))
+        return clock, period, holes if holes.any() else None
+    holes = _unusual(clock, inside)
+    for calendar in _calendars(index) if holes.any() else ():
+        if (np.diff(calendar)[inside] > 0).all():
+            holes = min(holes, _unusual(calendar, inside), key=np.count_nonzero)
+    share = np.count_nonzero(holes) / np.count_nonzero(inside)
+    if share > 0.5:
+        raise wrong(
+            "series", "indexed at a usual step", f"an index where {share:.0%} of the steps differ",
+            "Resample with series.resample(...), or pass max_gap.",
+        )  # fmt: skip
+    return clock, period, holes if share else None
+
+
+def _unusual(clock: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Tell which steps inside a group differ from the usual one."""
+    steps = np.diff(clock)
+    period = float(np.median(steps[inside]))
+    return inside & (np.abs(steps - period) > _rounding(clock, period))
+
+
+def _rounding(clock: np.ndarray, period: float) -> float:
+    """How far equal steps may differ: 0.1, 0.2, 0.3 are regular, and so are seconds since 1970 in tenths."""
+    digits = 4 * float(np.spacing(np.abs(clock).max())) if clock.dtype.kind == "f" else 0.0
+    return min(max(1e-6 * period, digits), period / 2)
+
+
+def _calendars(index: pd.Index) -> Iterator[np.ndarray]:
+    """Yield the days or months that the labels stand for: regular numbers though their lengths differ."""
+    import pandas as pd
+
+    if not isinstance(index, pd.DatetimeIndex):
+        return
+    if index.freq is not None:  # business days, weeks of a fiscal year: whoever set it vouches for it
+        yield np.arange(len(index))
+    wall = index.tz_localize(None)
+    days = wall.normalize()
+    if (wall - days == wall[0] - days[0]).all():
+        yield days.asi8
+    if (wall.day == wall.day[0]).all() or wall.is_month_end.all():
+        yield (12 * wall.year + wall.month).to_numpy()
 
 
 def _index_numbers(index: pd.Index) -> np.ndarray:
     import pandas as pd
 
-    if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex | pd.PeriodIndex):
-        missing, numbers = index.isna(), index.asi8
-    elif pd.api.types.is_numeric_dtype(index.dtype) and not pd.api.types.is_bool_dtype(index.dtype):
-        missing, numbers = index.isna(), index.to_numpy()
-    else:
+    times = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex | pd.PeriodIndex)
+    if not times and index.dtype.kind not in "iuf":
         raise wrong(
             "series", "indexed by times or numbers", f"an index of dtype {index.dtype}",
             "Use pandas.to_datetime(series.index) or series.reset_index(drop=True).", TypeError,
         )  # fmt: skip
+    missing = index.isna() | np.isin(index, (np.inf, -np.inf)) if index.dtype.kind == "f" else index.isna()
     if missing.any():
         raise wrong(
             "series", "indexed without missing labels", f"none in row {int(missing.argmax())}", "Drop these rows."
         )
-    return numbers
+    if times:
+        return index.asi8
+    clock = index.to_numpy()
+    return clock if clock.dtype.kind == "f" else clock.astype(np.int64)  # steps of small ints would overflow
 
 
 def _check_ascending(index: pd.Index, steps: np.ndarray, inside: np.ndarray) -> None:
@@ -279,39 +334,30 @@ def _check_ascending(index: pd.Index, steps: np.ndarray, inside: np.ndarray) -> 
     repeated = np.flatnonzero(inside & (steps == 0))
     if len(repeated):
         raise wrong(
-            "series", "indexed by unique labels", f"{index[repeated[0]]} and {len(repeated) - 1} others twice",
+            "series", "indexed by unique labels", f"{index[repeated[0]]} twice ({len(repeated)} such rows)",
             "Drop or average the repeats, or pass groups if several series are stacked.",
         )  # fmt: skip
 
 
-def _is_calendar(index: pd.Index) -> bool:
-    """Months and years are regular though their lengths differ."""
-    import pandas as pd
-
-    if not isinstance(index, pd.DatetimeIndex) or len(index) < 3 or not index.is_unique:
-        return False
-    return index.freq is not None or pd.infer_freq(index) is not None
-
-
 def _gap_number(index: pd.Index, max_gap: Any) -> float:
+    """Return the longest allowed step in units of the clock."""
     import pandas as pd
 
-    if isinstance(max_gap, float | int) and not isinstance(max_gap, bool) and max_gap > 0:
-        if np.isinf(max_gap) or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+    timed = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex)
+    if isinstance(max_gap, int | float | np.integer) and not isinstance(max_gap, bool | np.timedelta64):
+        if max_gap > 0 and (max_gap == np.inf or not timed):
             return float(max_gap)
-    elif isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+    elif timed and not isinstance(max_gap, bool):
         try:
             gap = pd.Timedelta(max_gap)
         except (ValueError, TypeError):
-            gap = pd.Timedelta(0)
+            gap = pd.NaT
         if gap > pd.Timedelta(0):
-            return float(np.timedelta64(gap.value, "ns") / np.timedelta64(1, index.unit))
+            return gap / pd.Timedelta(1, index.unit)
     raise wrong(
-        "max_gap",
-        "a step above 0 in units of the index",
-        max_gap,
+        "max_gap", "a step above 0 in units of the index", max_gap,
         'Use e.g. "3h" for times, 3 for numbers, numpy.inf for any.',
-    )
+    )  # fmt: skip
 
 
 def _either(first: np.ndarray | None, second: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pitskd._series import Table, as_range, as_slice
+from pitskd._series import Table, as_range, as_slice, plain
 from pitskd._validation import check_choice, check_integer, check_positions, is_list, wrong
 
 __all__ = ["PrivilegedWindows", "make_windows"]
@@ -93,14 +93,13 @@ class PrivilegedWindows:
         plan = self.__dict__.get("_plan")
         if plan is None or name not in _FIELDS:
             raise AttributeError(f"'PrivilegedWindows' object has no attribute {name!r}")
-        value = getattr(plan, name)
-        self.__dict__[name] = value
-        return value
+        return self.__dict__.setdefault(name, getattr(plan, name))
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the series and the starts, not every overlapping window."""
         plan = self.__dict__.get("_plan")
-        return dict(self.__dict__) if plan is None else {"_plan": plan}
+        # A replaced plan and table have their fields alone, not what they computed since.
+        return dict(self.__dict__) if plan is None else {"_plan": replace(plan, table=replace(plan.table))}
 
     def __repr__(self) -> str:
         return (
@@ -132,14 +131,13 @@ class PrivilegedWindows:
         if plan is not None:
             chosen = plan.starts[rows] if isinstance(rows, slice) else np.asarray(plan.starts)[rows]
             return self._lazy(replace(plan, chosen=chosen))
-        per_window = ("X", "X_privileged", "y", "origin", "groups", "spans")
-        arrays = {name: getattr(self, name) for name in per_window}
+        arrays = {name: getattr(self, name) for name in ("X", "X_privileged", "y", "origin", "groups", "spans")}
         return replace(self, **{name: None if array is None else array[rows] for name, array in arrays.items()})
 
     def split(self, *sizes: float, gap: int | str = "auto") -> tuple[PrivilegedWindows, ...]:
         """Cut by time into ``len(sizes) + 1`` parts; the last one is the rest.
 
-        Windows are ordered by the time of their origin first (windows of several groups may interleave).
+        Windows are ordered by the time of their first row before (windows of several groups may interleave).
 
         Parameters
         ----------
@@ -174,26 +172,22 @@ class PrivilegedWindows:
         borders = np.cumsum([0, *counts])
         parts = []
         for number, (begin, end) in enumerate(pairwise(borders)):
-            kept = np.arange(begin, end)
+            kept = order[begin:end]
             if end < self.n_windows:
-                kept = (
-                    kept[spans[order[kept], 1] < spans[order[end:], 0].min()] if gap == "auto" else kept[: -gap or None]
-                )
+                kept = kept[spans[kept, 1] < spans[order[end], 0]] if gap == "auto" else kept[: -gap or None]
             if not len(kept):
-                raise wrong(
-                    "sizes", f"large enough to leave windows in part {number} after the gap", sizes, "Use larger parts."
-                )
-            parts.append(self.take(as_slice(order[kept])))
+                expected = f"large enough to leave windows in part {number} after the gap"
+                raise wrong("sizes", expected, sizes, "Use larger parts.")
+            parts.append(self.take(as_slice(kept)))
         return tuple(parts)
 
     def _clock(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the spans and the positions of the windows in order of their origins."""
+        """Return the spans and the positions of the windows in order of their first rows."""
         spans = self.spans
         if spans is None:
             if self.origin.dtype.kind not in "iu":
                 raise wrong("spans", "given for windows whose origin is not a row position", None, "Use make_windows.")
             spans = np.stack([self.origin - self.window + 1, self.origin + np.max(self.horizon)], axis=1)
-        # All inputs have the same number of rows, so the order of first rows is the order of origins.
         return spans, np.argsort(spans[:, 0], kind="stable")
 
 
@@ -245,7 +239,7 @@ def make_windows(
         If False, origins without a target are returned too, with NaN in `y`: the input of a live forecast.
     max_gap : number, timedelta or str, default=None
         Longest step of the index allowed inside a window, e.g. ``"3h"``, or ``numpy.inf`` for any. By default every
-        step must equal the usual one, and a window with a hole inside is dropped.
+        step must equal the usual one (a row, an hour, a day, a month), and a window with a hole inside is dropped.
 
     Returns
     -------
@@ -268,9 +262,9 @@ def make_windows(
     hole in the time index inside it, is dropped and counted in ``dropped``; with ``require_target=False`` a hole after
     the origin only makes what lies behind it NaN. Missing inputs stay NaN. Nothing is imputed.
 
-    Arrays are views of the series when the kept starts are equally spaced, else one copy. The series must not be
-    changed in place while its windows are in use. (``torch.from_numpy`` warns about read-only arrays: copy the batch,
-    not the series.)
+    Arrays are views of the series when the kept starts and the columns are equally spaced, else one copy; with
+    ``require_target=False`` only `X` is a view. The series must not be changed in place while its windows are in use.
+    (``torch.from_numpy`` warns about read-only arrays: copy the batch, not the series.)
 
     Examples
     --------
@@ -287,7 +281,9 @@ def make_windows(
     window = check_integer("window", window, minimum=1, step="Use window=1 to see the origin alone.")
     stride = check_integer("stride", stride, minimum=1, step="Use stride=1 for a window at every row.")
     check_choice("require_target", require_target, (True, False), "Use False for the inputs of a live forecast.")
+    target, horizon, privileged, privileged_columns = map(plain, (target, horizon, privileged, privileged_columns))
     horizons = _horizons(horizon)
+    middle = _middle_steps(privileged, max(horizons))
     table = Table.read(series, groups, max_gap)
     targets = table.columns("target", target)
     taken = () if privileged_columns is None else table.columns("privileged_columns", privileged_columns)
@@ -307,7 +303,7 @@ def make_windows(
         thresholds=_thresholds(threshold, len(targets), len(horizons)),
         shared=shared,
         taken=tuple(range(len(table.names))) if privileged is not None else taken,
-        privileged_steps=_privileged_steps(privileged, bool(taken), window, max(horizons)),
+        privileged_steps=np.concatenate([np.arange(1 - window, 1), middle]) if taken else middle,
         has_privileged=privileged is not None or bool(taken),
         window=window,
         horizon=tuple(horizons) if is_list(horizon) else horizons[0],
@@ -376,7 +372,7 @@ class _Plan:
         missing = np.zeros(len(starts), dtype=bool)
         for column in self.targets:
             for step in self.horizons:
-                missing |= np.isnan(self.table.values[as_slice(_shift(starts, self.window - 1 + int(step))), column])
+                missing |= np.isnan(self.table.values[self.window - 1 + int(step) :, column][as_slice(starts)])
         return np.asarray(starts)[~missing] if missing.any() else starts
 
     @cached_property
@@ -413,20 +409,16 @@ class _Plan:
             return above.astype(np.int64)
         return np.where(np.isnan(y), np.nan, above)
 
-    @property
-    def _origins(self) -> range | np.ndarray:
-        return _shift(self.starts, self.window - 1)
-
     @cached_property
     def origin(self) -> np.ndarray:
-        rows = np.asarray(self._origins, dtype=np.int64)
+        rows = np.asarray(self.starts, dtype=np.int64) + self.window - 1
         if self.table.index is not None:
             return self.table.index[rows].to_numpy()
         return rows if self.table.rows is None else self.table.rows[rows]
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        return None if self.table.groups is None else self.table.groups[as_slice(self._origins)]
+        return None if self.table.groups is None else self.table.groups[np.asarray(self.starts, dtype=np.int64)]
 
     @cached_property
     def spans(self) -> np.ndarray:
@@ -436,8 +428,8 @@ class _Plan:
             return np.stack([first, target], axis=1)
         reached = np.minimum(target, self.table.last_row[first])
         # A target that is not there yet is due so many usual steps after the last row reached.
-        due = self.table.clock[reached] + (target - reached) * self.table.period
-        return np.stack([self.table.clock[first], due.astype(self.table.clock.dtype)], axis=1)
+        wait = ((target - reached) * self.table.period).astype(self.table.clock.dtype)
+        return np.stack([self.table.clock[first], self.table.clock[reached] + wait], axis=1)
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
@@ -450,10 +442,6 @@ class _Plan:
     @cached_property
     def target_names(self) -> tuple[str, ...]:
         return tuple(f"{self.table.names[c]}+{step}" for step in self.horizons for c in self.targets)
-
-
-def _shift(rows: range | np.ndarray, offset: int) -> range | np.ndarray:
-    return range(rows.start + offset, rows.stop + offset, rows.step) if isinstance(rows, range) else rows + offset
 
 
 def _horizons(horizon: Any) -> list[int]:
@@ -470,37 +458,29 @@ def _thresholds(threshold: Any, n_targets: int, n_horizons: int) -> np.ndarray |
     if threshold is None:
         return None
     values = np.atleast_1d(np.asarray(threshold, dtype=object))
-    numeric = all(isinstance(v, int | float | np.number) and not isinstance(v, bool) and v == v for v in values)
-    if not numeric or len(values) not in (1, n_targets):
+    numeric = all(isinstance(v, int | float | np.integer | np.floating) and v == v for v in values)
+    if not numeric or any(isinstance(v, bool) for v in values) or len(values) not in (1, n_targets):
         raise wrong("threshold", "a number, or one per target", threshold, "Labels are 1 where the target is above it.")
     return np.tile(np.broadcast_to(values.astype(np.float64), n_targets), n_horizons)
 
 
-def _privileged_steps(privileged: Any, with_columns: bool, window: int, horizon: int) -> np.ndarray:
-    """Return offsets from the origin of the rows that only the teacher sees."""
-    inputs = np.arange(1 - window, 1) if with_columns else np.arange(0)
-    return np.concatenate([inputs, _middle_steps(privileged, horizon)])
-
-
 def _middle_steps(privileged: Any, horizon: int) -> np.ndarray:
-    expected = f"'between', None, a number of rows up to {horizon - 1}, or a list of steps from 1 to {horizon - 1}"
-    advice = "The middle lies strictly between the origin and the target."
+    """Return the offsets from the origin of the middle rows that the teacher sees."""
+    advice = "The middle lies strictly between the origin and the target; use None for no middle rows."
+    allowed = f"'between', None, a number of rows up to {horizon - 1}, or a list of steps from 1 to {horizon - 1}"
     if privileged is None:
         return np.arange(0)
     if isinstance(privileged, str):
         if privileged != "between":
-            raise wrong("privileged", expected, privileged, advice)
+            raise wrong("privileged", allowed, privileged, advice)
         return np.arange(1, horizon)
     if is_list(privileged):
-        steps = np.asarray(privileged)
-        if steps.dtype.kind not in "iu" or steps.ndim != 1 or not len(steps) or len(np.unique(steps)) < len(steps):
-            raise wrong("privileged", expected, privileged, advice)
-        if steps.min() < 1 or steps.max() >= horizon:
-            raise wrong("privileged", expected, privileged, advice)
-        return np.sort(steps).astype(np.int64)
-    if check_integer("privileged", privileged, minimum=1, step="Use None for no middle rows.") >= horizon:
-        raise wrong("privileged", expected, privileged, advice)
-    return np.arange(horizon - privileged, horizon)
+        steps = sorted(check_integer("privileged", step, minimum=1, step=advice) for step in privileged)
+    else:
+        steps = range(horizon - check_integer("privileged", privileged, minimum=1, step=advice), horizon)
+    if not steps or steps[0] < 1 or steps[-1] >= horizon or len(set(steps)) < len(steps):
+        raise wrong("privileged", allowed, privileged, advice)
+    return np.asarray(steps)
 
 
 def _part_sizes(sizes: tuple[Any, ...], n_windows: int) -> list[int]:
