@@ -72,6 +72,7 @@ class Resample:
 
     @property
     def train(self) -> slice:
+        """The training rows."""
         return slice(0, self.n_train)
 
     @property
@@ -134,6 +135,7 @@ class SimulationTask(Task):
     penalty: float = 1.0
 
     def draw(self, seed: int) -> Resample:
+        """Return a fresh sample: rows to learn from, and test rows of the same direction."""
         X, Z, y = self.simulate(self.n_train + self.n_test, random_state=seed)
         learn, test = slice(0, self.n_train), slice(self.n_train, None)
         block = np.zeros(self.n_test, dtype=np.int64)
@@ -142,6 +144,7 @@ class SimulationTask(Task):
         )
 
     def compete(self, resample: Resample, seed: int) -> Iterator[Prediction]:
+        """Train every model at the published strength; x is a single step, so there is no no-middle control."""
         X, Z, y = resample.X, resample.X_privileged, resample.y
         strength = TunedLogisticRegression(penalties=[self.penalty])
 
@@ -149,7 +152,8 @@ class SimulationTask(Task):
             model = GeneralizedDistillationClassifier(teacher=strength, student=strength, imitation=imitation)
             return model.fit(X, y, X_privileged=privileged).predict(resample.X_test)
 
-        yield Prediction(BASELINE, _tuned_logistic(X, y, None).predict(resample.X_test))
+        tuned = TunedLogisticRegression(penalties=PENALTIES).fit(X, y)
+        yield Prediction(BASELINE, tuned.predict(resample.X_test))
         yield Prediction(SAME_LOSS, student(0.0, Z))
         yield Prediction(PERMUTED, student(1.0, Z[_permutation(len(Z), seed)]))
         yield Prediction(STUDENT, student(1.0, Z), {"imitation": 1.0, "temperature": 1.0, "penalty": self.penalty})
@@ -183,6 +187,7 @@ class EventTask(Task):
     n_validation: int = 100
 
     def draw(self, seed: int) -> Resample:
+        """Return training, validation and test windows of a seed."""
         learning, test = self.choose(stage_generator(seed, "resample"))
         learning = learning[: self.n_train + self.n_validation]
         if len(learning) < self.n_train + self.n_validation or not len(test):
@@ -197,85 +202,80 @@ class EventTask(Task):
         )  # fmt: skip
 
     def compete(self, resample: Resample, seed: int) -> Iterator[Prediction]:
+        """Choose every model on the validation rows and train it on the training rows."""
         X_test = resample.X_test
-        flat, flat_test = _flat(resample.X), _flat(X_test)
-        yield Prediction(BASELINE, _tuned_logistic(flat, resample.y, resample.folds).predict(flat_test))
+        yield Prediction(BASELINE, _tuned_logistic(resample).predict(_flat(X_test)))
         yield Prediction(MARGIN, _ridge_on_margin(resample))
         yield Prediction(NO_MIDDLE, _own_dynamics(resample, int(np.max(self.windows.horizon))))
-        yield Prediction(SAME_LOSS, _search(resample, (0.0,)).predict(X_test))
-        order = _permutation(len(flat), seed)
+        yield Prediction(SAME_LOSS, _Search.run(resample, (0.0,)).predict(X_test))
+        order = _permutation(len(resample.X), seed)
         permuted = replace(resample, X_privileged=resample.X_privileged[order])
-        yield Prediction(PERMUTED, _search(permuted, IMITATIONS).predict(X_test))
-        search = _search(resample, IMITATIONS)
+        yield Prediction(PERMUTED, _Search.run(permuted, IMITATIONS).predict(X_test))
+        search = _Search.run(resample, IMITATIONS)
         yield Prediction(STUDENT, search.predict(X_test), search.choices)
         for imitation in IMITATIONS:
-            yield Prediction(f"{PATH} {imitation:g}", search.best_at(imitation).predict(X_test))
-        Z, Z_test = _flat(resample.X_privileged), _flat(resample.X_privileged_test)
-        yield Prediction(TEACHER, _tuned_logistic(Z, resample.y, resample.folds).predict(Z_test))
+            yield Prediction(f"{PATH} {imitation:g}", search.predict(X_test, imitation))
+        yield Prediction(TEACHER, search.teacher.predict(_flat(resample.X_privileged_test)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """A fitted search by validation loss whose models are refitted to the training rows alone."""
+    """A search by validation loss. Its teacher and its final models learn from the training rows alone."""
 
     resample: Resample
+    teacher: Any
     results: pd.DataFrame
+
+    @classmethod
+    def run(cls, resample: Resample, imitations: tuple[float, ...]) -> _Search:
+        r = resample
+        teacher = make_pipeline(StandardScaler(), TunedLogisticRegression(penalties=PENALTIES))
+        teacher.fit(_flat(r.X_privileged[r.train]), r.y[r.train])
+        search = GeneralizedDistillationClassifierCV(
+            teacher,
+            imitations=imitations,
+            temperatures=TEMPERATURES,
+            penalties=PENALTIES,
+            cross_fit="prefit",
+            cv=r.folds,
+        )
+        with warnings.catch_warnings():
+            # The protocol reports the teacher beside its students, also where it is weak: for permuted x* it has to be.
+            warnings.filterwarnings("ignore", message="The teacher's held-out loss", category=UserWarning)
+            search.fit(r.X, r.y, X_privileged=r.X_privileged)
+        return cls(resample, teacher, pd.DataFrame(search.cv_results_))
 
     @property
     def choices(self) -> dict[str, float]:
         return self._best(self.results)
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        return self._fit(self.choices).predict(X)
-
-    def best_at(self, imitation: float) -> GeneralizedDistillationClassifier:
-        """Return the best student of one imitation, fitted."""
-        return self._fit(self._best(self.results[self.results["imitation"] == imitation]))
 
     @staticmethod
     def _best(results: pd.DataFrame) -> dict[str, float]:
         row = results.loc[results["mean_test_loss"].idxmin()]
         return {name: float(row[name]) for name in ("imitation", "temperature", "penalty")}
 
-    def _fit(self, choices: dict[str, float]) -> GeneralizedDistillationClassifier:
-        r = self.resample
+    def predict(self, X: np.ndarray, imitation: float | None = None) -> np.ndarray:
+        """Predict with the best student, or with the best of one imitation."""
+        results = self.results if imitation is None else self.results[self.results["imitation"] == imitation]
+        best, r = self._best(results), self.resample
         model = GeneralizedDistillationClassifier(
-            teacher=_teacher(),
-            student=TunedLogisticRegression(penalties=[choices["penalty"]]),
-            imitation=choices["imitation"],
-            temperature=choices["temperature"],
+            teacher=self.teacher,
+            student=TunedLogisticRegression(penalties=[best["penalty"]]),
+            imitation=best["imitation"],
+            temperature=best["temperature"],
+            cross_fit="prefit",
         )
-        return model.fit(r.X[r.train], r.y[r.train], X_privileged=r.X_privileged[r.train])
+        return model.fit(r.X[r.train], r.y[r.train], X_privileged=r.X_privileged[r.train]).predict(X)
 
 
-def _search(resample: Resample, imitations: tuple[float, ...]) -> _Search:
-    search = GeneralizedDistillationClassifierCV(
-        teacher=_teacher(), imitations=imitations, temperatures=TEMPERATURES, penalties=PENALTIES, cv=resample.folds
-    )
-    with warnings.catch_warnings():
-        # The protocol reports the teacher beside its students, also where it is weak: for permuted x* it has to be.
-        warnings.filterwarnings("ignore", message="The teacher's held-out loss", category=UserWarning)
-        search.fit(resample.X, resample.y, X_privileged=resample.X_privileged)
-    return _Search(resample, pd.DataFrame(search.cv_results_))
-
-
-def _teacher() -> TunedLogisticRegression:
-    return TunedLogisticRegression(penalties=PENALTIES)
-
-
-def _tuned_logistic(X: np.ndarray, y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]] | None) -> Any:
-    """Return scikit-learn's own L2-logistic model, the bar: strength by held-out log-loss.
-
-    With one given division the model is fitted to its training rows alone, as are its competitors.
-    """
+def _tuned_logistic(resample: Resample) -> Any:
+    """Return scikit-learn's own L2-logistic model, the bar: strength by validation log-loss, fit on training rows."""
     model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8, max_iter=1000))
     grid = {"logisticregression__C": 1.0 / PENALTIES[::-1]}
-    search = GridSearchCV(model, grid, scoring="neg_log_loss", cv=folds or 5, refit=folds is None)
+    search = GridSearchCV(model, grid, scoring="neg_log_loss", cv=resample.folds, refit=False)
+    X, y = _flat(resample.X), resample.y
     search.fit(X, y)
-    if folds is None:
-        return search.best_estimator_
-    train = folds[0][0]
-    return model.set_params(**search.best_params_).fit(X[train], y[train])
+    return model.set_params(**search.best_params_).fit(X[resample.train], y[resample.train])
 
 
 def _ridge_on_margin(resample: Resample) -> np.ndarray:

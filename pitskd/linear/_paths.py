@@ -39,7 +39,7 @@ def ridge_path(
     s_safe = np.where(s > s.max(initial=0.0) * max(X.shape) * np.finfo(np.float64).eps, s, 0.0)
     denominator = s_safe**2 + np.asarray(penalties, dtype=np.float64)[:, None]
     shrink = np.divide(s_safe, denominator, out=np.zeros_like(denominator), where=denominator > 0)
-    coef = np.einsum("pr,rt,rd->ptd", shrink, projected, Vt, optimize=True)
+    coef = (shrink[:, None, :] * projected.T) @ Vt
     return coef, y_mean - coef @ x_mean
 
 
@@ -122,7 +122,7 @@ class _Logistic:
         return theta
 
     def _logits(self, theta: np.ndarray) -> np.ndarray:
-        return np.einsum("nd,bkd->bnk", self.design, theta, optimize=True) + self.offset
+        return np.swapaxes(theta @ self.design.T, 1, 2) + self.offset
 
     def _loss(self, theta: np.ndarray, penalty: float, rows: np.ndarray) -> np.ndarray:
         logits = self._logits(theta)

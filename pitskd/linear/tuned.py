@@ -261,7 +261,7 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
 
 
 def _linear(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-    return np.einsum("nd,tpkd->tpnk", X, coef, optimize=True) + intercept[:, :, None, :]
+    return np.swapaxes(coef @ X.T, -1, -2) + intercept[:, :, None, :]
 
 
 def _log_probabilities(linear: np.ndarray) -> np.ndarray:
