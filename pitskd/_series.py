@@ -258,7 +258,7 @@ def _read_clock(
     _check_ascending(index, steps, inside)
     if not inside.any():
         return clock, 1.0, None
-    period = float(np.median(steps[inside]))
+    period = _usual(steps[inside])
     if max_gap is not None:
         holes = inside & (steps > _gap_number(index, max_gap) + _rounding(clock, period))
         return clock, period, holes if holes.any() else None
@@ -278,8 +278,13 @@ def _read_clock(
 def _unusual(clock: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Tell which steps inside a group differ from the usual one."""
     steps = np.diff(clock)
-    period = float(np.median(steps[inside]))
+    period = _usual(steps[inside])
     return inside & (np.abs(steps - period) > _rounding(clock, period))
+
+
+def _usual(steps: np.ndarray) -> float:
+    """Return the median, the lower of two, so that it is a step."""
+    return float(np.quantile(steps, 0.5, method="lower"))
 
 
 def _rounding(clock: np.ndarray, period: float) -> float:
@@ -344,7 +349,7 @@ def _gap_number(index: pd.Index, max_gap: Any) -> float:
     import pandas as pd
 
     timed = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex)
-    if isinstance(max_gap, int | float | np.integer) and not isinstance(max_gap, bool | np.timedelta64):
+    if isinstance(max_gap, int | float | np.number) and not isinstance(max_gap, bool | np.timedelta64):
         if max_gap > 0 and (max_gap == np.inf or not timed):
             return float(max_gap)
     elif timed and not isinstance(max_gap, bool):

@@ -191,9 +191,9 @@ def _download(entry: RemoteFile, folder: Path, originals: Sequence[str]) -> Path
                 downloader=_downloader(entry, open_things),
             )
     except OSError as error:  # all errors of the connection are OSErrors too
-        raise _unavailable(entry, path, originals, shorten(str(error), 200)) from error
-    except ValueError as error:
-        raise _unavailable(entry, path, originals, "what came has another sha256") from error
+        raise _unavailable(entry, path, originals, shorten(str(error), 200)) from None
+    except ValueError:
+        raise _unavailable(entry, path, originals, "what came has another sha256") from None
     return path
 
 

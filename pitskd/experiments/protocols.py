@@ -6,6 +6,7 @@ validation rows only; test rows are predicted once.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,14 @@ class Task(ABC):
     def compete(self, resample: Resample, seed: int) -> Iterator[Prediction]:
         """Train every model on a resample and predict its test rows."""
 
+    @abstractmethod
+    def settings(self) -> tuple[Any, ...]:
+        """Return what tells this task from another of the same name: sizes and data."""
+
+    def fingerprint(self) -> str:
+        """Return a short digest of the settings."""
+        return hashlib.sha256(repr(self.settings()).encode()).hexdigest()[:8]
+
     def cells(self, seed: int) -> pd.DataFrame:
         """Return the scores of a seed: one row per method and block, `sum` counting correct labels among `n_test`."""
         resample = self.draw(seed)
@@ -133,6 +142,10 @@ class SimulationTask(Task):
     n_train: int = 200
     n_test: int = 10_000
     penalty: float = 1.0
+
+    def settings(self) -> tuple[Any, ...]:
+        """Return sizes and strength."""
+        return self.n_train, self.n_test, self.penalty
 
     def draw(self, seed: int) -> Resample:
         """Return a fresh sample: rows to learn from, and test rows of the same direction."""
@@ -185,6 +198,11 @@ class EventTask(Task):
     published: Mapping[str, float]
     n_train: int = 110
     n_validation: int = 100
+
+    def settings(self) -> tuple[Any, ...]:
+        """Return sizes and a digest of the targets."""
+        data = hashlib.sha256(self.windows.y.tobytes()).hexdigest()
+        return self.n_train, self.n_validation, self.threshold, data
 
     def draw(self, seed: int) -> Resample:
         """Return training, validation and test windows of a seed."""
@@ -399,7 +417,7 @@ def pm25_tasks(frame: pd.DataFrame, n_train: int = 110) -> list[EventTask]:
     for name, window, horizon, published in [("a", 3, 12, (0.679, 0.654)), ("b", 7, 8, (0.690, 0.716))]:
         windows = pm25_windows(frame, window=window, horizon=horizon, privileged=2)
         block = time_blocks(windows.origin, length="30D")
-        numbers = dict(zip((BASELINE, STUDENT), published, strict=True))
+        numbers: dict[str, float] = dict(zip((BASELINE, STUDENT), published, strict=True))
         days = _OneADay.of(windows, frame)
         tasks += [
             EventTask(f"PM2.5-{name}", windows, 75.0, days.random_split, block, numbers, n_train),
