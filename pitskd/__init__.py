@@ -11,13 +11,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at run time
+    from pitskd.datasets import (
+        DatasetError,
+        PrivilegedSample,
+        fetch_beijing_pm25,
+        fetch_five_cities_pm25,
+        five_cities_windows,
+        linear_chain_coef,
+        mackey_glass_windows,
+        pm25_windows,
+        simulate_clean_features,
+        simulate_clean_labels,
+        simulate_linear_chain,
+        simulate_mackey_glass,
+        simulate_relevant_features,
+        simulate_sample_dependent_features,
+    )
     from pitskd.distillation import (
         GeneralizedDistillationClassifier,
         GeneralizedDistillationClassifierCV,
         GeneralizedDistillationRegressor,
         GeneralizedDistillationRegressorCV,
     )
-    from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
+    from pitskd.linear import TunedLogisticRegression, TunedRidge
     from pitskd.windows import PrivilegedWindows, make_windows
 
 __version__ = "0.1.0"
@@ -25,10 +41,18 @@ __version__ = "0.1.0"
 _ROOMS = {
     "windows": ("PrivilegedWindows", "make_windows"),
     "datasets": (
+        "DatasetError",
         "PrivilegedSample",
+        "fetch_beijing_pm25",
+        "fetch_five_cities_pm25",
+        "five_cities_windows",
+        "linear_chain_coef",
+        "mackey_glass_windows",
+        "pm25_windows",
         "simulate_clean_features",
         "simulate_clean_labels",
         "simulate_linear_chain",
+        "simulate_mackey_glass",
         "simulate_relevant_features",
         "simulate_sample_dependent_features",
     ),

@@ -103,9 +103,7 @@ class Table:
             chosen = as_slice(np.asarray(columns))
             if not isinstance(chosen, slice):
                 check_fits("series", (len(self.values), len(columns)), self.values.dtype.itemsize)
-            block = self.values[:, chosen]
-            block.flags.writeable = False
-            self._selected[columns] = block
+            self._selected[columns] = self.values[:, chosen]
         return self._selected[columns]
 
     def cut(self, name: str, columns: tuple[int, ...], starts: range | np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -349,7 +347,7 @@ def _gap_number(index: pd.Index, max_gap: Any) -> float:
     import pandas as pd
 
     timed = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex)
-    if isinstance(max_gap, int | float | np.number) and not isinstance(max_gap, bool | np.timedelta64):
+    if isinstance(max_gap, int | float | np.integer | np.floating) and not isinstance(max_gap, bool | np.timedelta64):
         if max_gap > 0 and (max_gap == np.inf or not timed):
             return float(max_gap)
     elif timed and not isinstance(max_gap, bool):

@@ -43,7 +43,8 @@ def shorten(text: str, length: int = 60) -> str:
 
 def check_integer(name: str, value: Any, *, minimum: int, step: str) -> int:
     """Return ``value`` as an int of at least ``minimum``; booleans and floats are refused."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+    # numpy registers time deltas as integers
+    if isinstance(value, bool | np.bool_ | np.timedelta64) or not isinstance(value, numbers.Integral):
         raise wrong(name, f"an integer of at least {minimum}", value, step, TypeError)
     if value < minimum:
         raise wrong(name, f"an integer of at least {minimum}", value, step)
@@ -92,7 +93,7 @@ def check_positions(name: str, rows: Any, n_rows: int) -> slice | np.ndarray:
     outside = positions[(positions < -n_rows) | (positions >= n_rows)]
     if len(outside):
         raise wrong(name, f"between {-n_rows} and {n_rows - 1}", outside[0], f"There are {n_rows} windows.", IndexError)
-    return positions % n_rows
+    return positions.astype(np.int64) % n_rows
 
 
 def check_fits(name: str, shape: tuple[int, ...], itemsize: int = 8) -> None:

@@ -489,7 +489,7 @@ def _part_sizes(sizes: tuple[Any, ...], n_windows: int) -> list[int]:
     counts = []
     for size in sizes:
         if isinstance(size, float | np.floating) and 0 < size < 1:
-            counts.append(int(np.floor(size * n_windows + 1e-9)))  # 0.3 * 10 is 2.999...
+            counts.append(int(np.floor(size * n_windows + 1e-9)))  # 0.29 * 100 is 28.999...
         elif isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0:
             counts.append(int(size))
         else:

@@ -23,7 +23,7 @@ def plot_window(windows: PrivilegedWindows, row: int = 0, *, channel: int = 0, a
     Parameters
     ----------
     windows : PrivilegedWindows
-        Whose privileged part, if any, has the drawn channel at the same position.
+        Labels (from ``threshold=``) have no place on a channel's axis and are written beside the target's step.
     row : int, default=0
         Which window.
     channel : int, default=0
@@ -36,18 +36,19 @@ def plot_window(windows: PrivilegedWindows, row: int = 0, *, channel: int = 0, a
     """
     check_integer("row", row, minimum=0, step=f"There are {windows.n_windows} windows.")
     one, ax = windows.take([row]), _axes(ax)
+    name = one.feature_names[channel]
     ax.plot(np.arange(1 - one.window, 1), one.X[0, :, channel], "o-", color="C0", label="input: student and teacher")
-    if one.X_privileged is not None and len(one.privileged_steps):
-        ax.plot(
-            one.privileged_steps, one.X_privileged[0, :, channel], "s--", color="C1", label="privileged: teacher only"
-        )
-    horizons = np.atleast_1d(one.horizon)
-    targets = np.atleast_1d(one.y[0])
-    if len(targets) == len(horizons):
-        ax.plot(horizons, targets, "*", color="C3", markersize=13, label="target")
+    if one.X_privileged is not None and name in one.privileged_feature_names and len(one.privileged_steps):
+        seen = one.X_privileged[0, :, one.privileged_feature_names.index(name)]
+        ax.plot(one.privileged_steps, seen, "s--", color="C1", label="privileged: teacher only")
+    for step, target in zip(np.atleast_1d(one.horizon), np.atleast_1d(one.y[0]), strict=False):
+        if one.y.dtype.kind == "i" and one.X.dtype.kind == "f":
+            ax.axvline(step, color="C3", linestyle=":", label=f"target: label {target}")
+        else:
+            ax.plot(step, target, "*", color="C3", markersize=13, label="target")
     ax.axvline(0.5, color="grey", linewidth=0.8)
     ax.set_xlabel("rows from the origin")
-    ax.set_ylabel(one.feature_names[channel])
+    ax.set_ylabel(name)
     ax.legend(fontsize="small")
     return ax
 
@@ -95,16 +96,18 @@ def plot_imitation(results: pd.DataFrame, *, ax: Any = None) -> Any:
     -------
     ax : matplotlib Axes
     """
-    accuracy = _accuracy(results, "method")
-    path = accuracy[accuracy.index.str.startswith(PATH)]
+    accuracy = _by_seed(results, ["method"])
+    path = accuracy[[method for method in accuracy.columns if method.startswith(PATH)]]
     if path.empty:
         raise wrong("results", "cells of students at fixed imitations", "none", "Use an EventTask.")
-    imitation = path.index.str.removeprefix(PATH).astype(float)
+    imitation = path.columns.str.removeprefix(PATH).astype(float)
+    half = 1.96 * path.sub(accuracy[BASELINE], axis=0).std() / np.sqrt(len(path))
     ax = _axes(ax)
-    ax.plot(imitation, path["mean"], "o-", color="C3", label=STUDENT)
-    ax.fill_between(imitation, path["mean"] - path["half"], path["mean"] + path["half"], color="C3", alpha=0.15)
-    ax.axhline(accuracy.loc[BASELINE, "mean"], color="C0", linestyle="--", label=BASELINE)
-    ax.axhline(accuracy.loc[TEACHER, "mean"], color="grey", linestyle=":", label="teacher (bound)")
+    ax.plot(imitation, path.mean(), "o-", color="C3", label=STUDENT)
+    ax.fill_between(imitation, path.mean() - half, path.mean() + half, color="C3", alpha=0.15, label="paired 95 %")
+    ax.axhline(accuracy[BASELINE].mean(), color="C0", linestyle="--", label=BASELINE)
+    # The bound is often far above: as a line it would flatten everything else.
+    ax.plot([], [], " ", label=f"teacher (bound): {accuracy[TEACHER].mean():.3f}")
     ax.set_xlabel("imitation")
     ax.set_ylabel("test accuracy")
     ax.set_title(str(results["task"].iloc[0]), fontsize="medium")
@@ -125,26 +128,22 @@ def plot_learning_curve(results: pd.DataFrame, *, ax: Any = None) -> Any:
     -------
     ax : matplotlib Axes
     """
-    accuracy = _accuracy(results, ["method", "n_train"])
+    accuracy = _by_seed(results, ["method", "n_train"])
+    mean, half = accuracy.mean(), 1.96 * accuracy.std() / np.sqrt(len(accuracy))
     ax = _axes(ax)
-    for method, style in [(TEACHER, ":"), (STUDENT, "-"), (BASELINE, "--")]:
-        curve = accuracy.loc[method]
-        ax.errorbar(
-            curve.index, curve["mean"], yerr=curve["half"], linestyle=style, marker="o", capsize=3, label=method
-        )
+    for method, style, colour in [(TEACHER, ":", "grey"), (STUDENT, "-", "C3"), (BASELINE, "--", "C0")]:
+        x, y, error = mean[method].index, mean[method], half[method]
+        ax.errorbar(x, y, yerr=error, linestyle=style, color=colour, marker="o", capsize=3, label=method)
     ax.set_xlabel("training windows")
     ax.set_ylabel("test accuracy")
     ax.legend(fontsize="small")
     return ax
 
 
-def _accuracy(results: pd.DataFrame, by: Any) -> pd.DataFrame:
-    """Return mean accuracy over seeds and the half width of its normal 95 % interval."""
-    keys = [by] if isinstance(by, str) else list(by)
-    sums = results.groupby([*keys, "seed"], sort=False)[["sum", "n_test"]].sum()
-    accuracy = (sums["sum"] / sums["n_test"]).groupby(level=keys, sort=False)
-    half = 1.96 * accuracy.std() / np.sqrt(accuracy.count())
-    return pd.DataFrame({"mean": accuracy.mean(), "half": half.fillna(0.0)})
+def _by_seed(results: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return accuracies with one row per seed."""
+    sums = results.groupby(["seed", *columns], sort=False)[["sum", "n_test"]].sum()
+    return (sums["sum"] / sums["n_test"]).unstack(columns)
 
 
 def _axes(ax: Any, height: float = 3.6) -> Any:

@@ -44,7 +44,7 @@ def summarise(results: pd.DataFrame, tasks: Sequence[Task]) -> pd.DataFrame:
     DataFrame
         Columns task, one per model (NaN where it does not apply), difference to the tuned baseline with lower, upper
         (t) and bootstrap_lower, bootstrap_upper, n_splits, published (text) and verdict: "gain" only if both intervals
-        exclude 0 against the baseline and every control.
+        exclude 0 against the baseline and every control and the difference is material, with the hardest opponent.
     """
     return pd.DataFrame([_row(results[results["task"] == task.name], task) for task in tasks])
 
@@ -59,9 +59,15 @@ def _row(cells: pd.DataFrame, task: Task) -> dict[str, Any]:
     intervals = ["difference", "lower", "upper", "bootstrap_lower", "bootstrap_upper", "n_splits"]
     row |= {name: table.loc[STUDENT, name] for name in intervals}
     row["published"] = ", ".join(f"{method} {value:.3g}" for method, value in task.published.items())
+    return row | {"verdict": _words(judged, task.material)}
+
+
+def _words(judged: pd.Series, material: float) -> str:
+    """Say the verdict with the number that decided it: the difference to the hardest opponent."""
     verdict = str(judged["verdict"])
-    hardest = "" if verdict != "no evidence" else f" (against {judged['hardest']}: {judged['difference']:+.4f})"
-    return row | {"verdict": verdict + hardest}
+    if verdict == "gain" and judged["difference"] < material:
+        verdict = f"no material gain (below {material:g})"
+    return f"{verdict}: {judged['difference']:+.4f} against {judged['hardest']}"
 
 
 def write_report(
@@ -119,9 +125,9 @@ def _markdown(table: pd.DataFrame, figures: Sequence[str], left_out: Mapping[str
         "# Does the privileged information help?",
         "",
         "Mean test accuracy. Differences are student minus tuned baseline, paired over the same resamples; in brackets",
-        "the 95 % t interval over resamples (conditional on this series), then the two-way bootstrap over resamples and",
-        "blocks of test time. *gain* stands only where both intervals exclude zero against the baseline and every",
-        "control; otherwise the hardest opponent is named with the difference to it.",
+        "the 95 % t interval over resamples (conditional on this series), then the two-way bootstrap over resamples",
+        "and blocks of test time. *gain* stands only where both intervals exclude zero against the baseline and every",
+        "control. The number behind a verdict is the difference to the hardest opponent. A gain can be real and small.",
         "",
         *_markdown_table(table),
         "",
@@ -147,10 +153,8 @@ def _markdown_table(table: pd.DataFrame) -> list[str]:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in table.to_dict("records"):
         models = [_number(row[method], ".3f") for method in _COLUMNS]
-        intervals = [
-            f"[{_number(row[f'{kind}lower'], '+.4f')}, {_number(row[f'{kind}upper'], '+.4f')}]"
-            for kind in ("", "bootstrap_")
-        ]
+        bounds = [[_number(row[f"{kind}{end}"], "+.4f") for end in ("lower", "upper")] for kind in ("", "bootstrap_")]
+        intervals = [f"[{', '.join(pair)}]" for pair in bounds]
         rest = [f"{row['difference']:+.4f}", *intervals, str(row["n_splits"]), row["published"], row["verdict"]]
         lines.append("| " + " | ".join([row["task"], *models, *rest]) + " |")
     return lines
