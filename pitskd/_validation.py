@@ -7,7 +7,7 @@ message of its own, so that all errors of the package read alike.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -175,3 +175,44 @@ def check_same_index(name: str, values: Any, reference: Any, step: str) -> None:
     if len(index) == len(expected) and not index.equals(expected):
         row = int(np.flatnonzero(np.asarray(index != expected))[0])
         raise wrong(name, "indexed like X", f"{index[row]} where X has {expected[row]} in row {row}", step)
+
+
+def check_splitter(name: str, value: Any, step: str) -> None:
+    """Refuse what can split no rows: folds are an integer of at least 2, a splitter, or pairs of positions."""
+    folds = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_) and value >= 2
+    splitter = hasattr(value, "split") or (isinstance(value, Iterable) and not isinstance(value, Mapping))
+    if value is not None and not folds and (isinstance(value, str) or not splitter):
+        raise wrong(name, "an integer of at least 2 or a splitter", value, step)
+
+
+def check_weights(name: str, values: np.ndarray) -> np.ndarray:
+    """Return weights if none is negative and one at least is positive."""
+    if (values < 0).any() or not (values > 0).any():
+        raise wrong(name, "at least 0, and above 0 in some row", values, "Drop rows that shall not count.")
+    return values
+
+
+def check_floats(name: str, values: Any) -> np.ndarray:
+    """Return numbers as float64, whatever marks the missing ones as NaN."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            array = np.array([_to_float(value) for value in array.ravel()]).reshape(array.shape)
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise wrong(name, "an array of numbers", values, "Encode what is not a number, NaN where missing.") from None
+
+
+def _to_float(value: Any) -> float:
+    """Return one entry of an object array; None, pandas' NA and NaT are missing, text and dates are no numbers."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return np.nan
+    if isinstance(value, str | bytes | np.datetime64 | np.timedelta64):
+        raise TypeError
+    return float(value)
+
+
+def check_model(name: str, value: Any, kind: str) -> None:
+    """Refuse what is not an unfitted or fitted estimator."""
+    if value is not None and (isinstance(value, type) or not hasattr(value, "fit")):
+        raise wrong(name, f"a {kind}, an estimator with fit", value, "Pass an instance, or None for the default.", TypeError)

@@ -36,12 +36,12 @@ _solve_triangular_band: Any = get_lapack_funcs("tbtrs")
 
 def simulate_mackey_glass(
     n_samples: int,
-    *,
     tau: float = 17.0,
     beta: float = 0.2,
     gamma: float = 0.1,
     exponent: float = 10.0,
     step: float = 1.0,
+    *,
     substeps: int | None = None,
     history: float | ArrayLike | Callable[[np.ndarray], ArrayLike] = 1.2,
     n_series: int | None = None,

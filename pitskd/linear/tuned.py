@@ -6,6 +6,7 @@ scikit-learn's ``Ridge``, ``1 / C`` of its ``LogisticRegression``. The intercept
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -16,7 +17,14 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from pitskd._validation import check_penalties, check_rows_for_folds, check_soft_targets, check_two_classes
+from pitskd._validation import (
+    check_penalties,
+    check_rows_for_folds,
+    check_soft_targets,
+    check_splitter,
+    check_two_classes,
+    check_weights,
+)
 from pitskd.linear._paths import logistic_path, ridge_path
 
 __all__ = ["TunedLogisticRegression", "TunedRidge"]
@@ -38,11 +46,13 @@ class _Tuned(BaseEstimator, ABC):
         # Ties go to the strongest penalty.
         best = len(penalties) - 1 - int(np.argmin(self.held_out_losses_[::-1]))
         self.penalty_ = float(penalties[best])
-        coef, intercept = self._paths(X, targets[None], penalties[best : best + 1], sample_weight[None])
+        coef, intercept = self._paths(X, targets[None], penalties[best : best + 1], sample_weight)
         self.coef_, self.intercept_ = coef[0, 0], intercept[0, 0]
 
     def _penalty_grid(self) -> np.ndarray:
-        return np.sort(check_penalties("penalties", _PENALTIES if self.penalties is None else self.penalties))
+        """Return the distinct penalties, ascending."""
+        listed = _PENALTIES if self.penalties is None else self.penalties
+        return np.unique(check_penalties("penalties", listed, above=isinstance(self, ClassifierMixin)))
 
     def _held_out_losses(
         self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray, penalties: np.ndarray
@@ -51,33 +61,57 @@ class _Tuned(BaseEstimator, ABC):
             return np.full(1, np.nan)
         losses, weight = np.zeros(len(penalties)), 0.0
         for train, test in self._folds(X, y):
-            coef, intercept = self._paths(X[train], targets[None, train], penalties, sample_weight[None, train])
+            coef, intercept = self._paths(X[train], targets[None, train], penalties, sample_weight[train])
             fold = self.losses(_linear(X[test], coef, intercept)[0], targets[test])
             losses += fold @ sample_weight[test]
             weight += sample_weight[test].sum()
         return losses / weight
 
     def _folds(self, X: np.ndarray, y: np.ndarray) -> Any:
-        if isinstance(self.cv, int):
-            check_rows_for_folds("cv", self.cv, len(X))
-        splitter: Any = check_cv(self.cv, y, classifier=isinstance(self, ClassifierMixin))
+        check_splitter("cv", self.cv, "Use e.g. 5 or TimeSeriesSplit().")
+        classify = isinstance(self, ClassifierMixin)
+        if isinstance(self.cv, numbers.Integral):
+            check_rows_for_folds("cv", int(self.cv), np.unique(y, return_counts=True)[1].max() if classify else len(X))
+        splitter: Any = check_cv(self.cv, y, classifier=classify)
         return splitter.split(X, y)
 
     def predict_grid(
         self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray, X_test: np.ndarray
     ) -> np.ndarray:
-        """Fit every target at every penalty and predict: linear values, shape (n_targets, n_penalties, n_test, k)."""
-        return _linear(X_test, *self._paths(X, targets, self._penalty_grid(), sample_weight))
+        """Fit every target at every penalty and predict on other rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d)
+        targets : ndarray of shape (n_targets, n, k)
+            Regression targets, or probabilities of the sorted classes.
+        sample_weight : ndarray of shape (n_targets, n)
+        X_test : ndarray of shape (n_test, d)
+
+        Returns
+        -------
+        values : ndarray of shape (n_targets, n_penalties, n_test, k_linear)
+            Linear values, penalties ascending; one logit for two classes.
+        """
+        penalties = self._penalty_grid()
+        weights, member = np.unique(sample_weight, axis=0, return_inverse=True)
+        parts = [np.flatnonzero(member.ravel() == number) for number in range(len(weights))]
+        # Targets of equal weights share scale and factorisation.
+        solved = [
+            _linear(X_test, *self._paths(X, targets[part], penalties, weight))
+            for part, weight in zip(parts, weights, strict=True)
+        ]
+        return np.concatenate(solved)[np.argsort(np.concatenate(parts))]
 
     def _paths(
         self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Solve on standardised features, return coefficients for X as given."""
         X = np.asarray(X, dtype=np.float64)
-        share = sample_weight[0] / sample_weight[0].sum()
+        share = sample_weight / sample_weight.sum()
         mean = share @ X
         scale = np.sqrt(share @ np.square(X - mean))
-        scale[scale <= 1e-10 * (np.abs(mean) + 1e-300)] = 1.0  # constant up to rounding: any scale will do
+        scale[scale <= len(X) * np.finfo(np.float64).eps * np.abs(mean)] = 1.0  # constant up to rounding of the mean
         coef, intercept = self._solve((X - mean) / scale, targets, penalties, sample_weight)
         coef = coef / scale
         return coef, intercept - coef @ mean
@@ -136,9 +170,13 @@ class TunedRidge(RegressorMixin, _Tuned):
         X : array of shape (n, d)
         y : array of shape (n,) or (n, n_targets)
         sample_weight : array of shape (n,), default=None
+
+        Returns
+        -------
+        self : TunedRidge
         """
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
-        weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        weight = check_weights("sample_weight", _check_sample_weight(sample_weight, X, dtype=np.float64))
         self._one_target = y.ndim == 1
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         self._fit(X, targets, y, weight)
@@ -150,14 +188,11 @@ class TunedRidge(RegressorMixin, _Tuned):
         return values[:, 0] if self._one_target else values
 
     def _solve(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray) -> Any:
-        if (sample_weight == sample_weight[0]).all():
-            n_sets, n, k = targets.shape
-            side_by_side = targets.transpose(1, 0, 2).reshape(n, n_sets * k)
-            coef, intercept = ridge_path(X, side_by_side, penalties, sample_weight[0])
-            coef = coef.reshape(len(penalties), n_sets, k, -1).swapaxes(0, 1)
-            return coef, intercept.reshape(len(penalties), n_sets, k).swapaxes(0, 1)
-        pairs = [ridge_path(X, y, penalties, weight) for y, weight in zip(targets, sample_weight, strict=True)]
-        return np.stack([coef for coef, _ in pairs]), np.stack([intercept for _, intercept in pairs])
+        n_sets, n, k = targets.shape
+        side_by_side = targets.transpose(1, 0, 2).reshape(n, n_sets * k)
+        coef, intercept = ridge_path(X, side_by_side, penalties, sample_weight)
+        coef = coef.reshape(len(penalties), n_sets, k, -1).swapaxes(0, 1)
+        return coef, intercept.reshape(len(penalties), n_sets, k).swapaxes(0, 1)
 
     @staticmethod
     def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -203,7 +238,7 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
     array([ True, False])
     """
 
-    def fit(self, X: Any, y: Any, soft_targets: Any = None, sample_weight: Any = None) -> TunedLogisticRegression:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, soft_targets: Any = None) -> TunedLogisticRegression:
         """Choose the penalty and fit.
 
         Parameters
@@ -211,13 +246,17 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
         X : array of shape (n, d)
         y : array of shape (n,)
             Labels. With `soft_targets` they only name the classes and stratify the folds.
+        sample_weight : array of shape (n,), default=None
         soft_targets : array of shape (n, n_classes), default=None
             Probabilities of the sorted classes, learnt in place of `y`.
-        sample_weight : array of shape (n,), default=None
+
+        Returns
+        -------
+        self : TunedLogisticRegression
         """
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
-        weight = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        weight = check_weights("sample_weight", _check_sample_weight(sample_weight, X, dtype=np.float64))
         self.classes_, codes = np.unique(y, return_inverse=True)
         check_two_classes("y", self.classes_)
         if soft_targets is None:
@@ -246,13 +285,7 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
         return self.classes_[values.argmax(axis=1)]
 
     def _solve(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray) -> Any:
-        return logistic_path(X, targets, penalties, sample_weight)
-
-    def _penalty_grid(self) -> np.ndarray:
-        # Without a penalty separable classes have no finite optimum.
-        return np.sort(
-            check_penalties("penalties", _PENALTIES if self.penalties is None else self.penalties, above=True)
-        )
+        return logistic_path(X, targets, penalties, np.tile(sample_weight, (len(targets), 1)))
 
     @staticmethod
     def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
