@@ -28,10 +28,14 @@ from pitskd import (
     mackey_glass_windows,
     pm25_windows,
 )
-from pitskd.experiments.displays import plot_imitation, plot_learning_curve, plot_window
-from pitskd.experiments.protocols import mackey_glass_task
-from pitskd.experiments.report import summarise
-from pitskd.experiments.run import run_tasks
+from pitskd.experiments import (
+    mackey_glass_task,
+    plot_imitation,
+    plot_learning_curve,
+    plot_window,
+    run_tasks,
+    summarise,
+)
 
 # %% [markdown]
 # ## The equation

@@ -63,6 +63,7 @@ _ROOMS = {
         "GeneralizedDistillationRegressor",
         "GeneralizedDistillationRegressorCV",
     ),
+    "experiments": (),  # its names are used as pitskd.experiments.compare_methods
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -315,7 +315,8 @@ def test_named_group_column_leaves_the_channels():
     assert w.feature_names == ("a",)
     assert_array_equal(w.groups, ["x", "y"])
     assert_array_equal(w.origin, frame.index[[1, 4]])
-    assert np.shares_memory(w.X, frame["a"].to_numpy())
+    if int(pd.__version__.split(".")[0]) >= 3:  # before, taking a column out copies the rest
+        assert np.shares_memory(w.X, frame["a"].to_numpy())
 
 
 def test_groups_may_share_one_calendar():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pitskd._validation import check_choice, check_integer, wrong
+from pitskd._validation import check_choice, check_integer, shorten, wrong
 from pitskd.datasets._remote import DatasetError, fetch
 from pitskd.windows import PrivilegedWindows, make_windows
 
@@ -489,7 +489,7 @@ def _with_types(table: pd.DataFrame, file: Path, layout: _Layout) -> pd.DataFram
     try:
         return table.reindex(columns=kept).astype(types)
     except ValueError as error:
-        raise _not_the_data(file, layout, f"a column is no column of numbers ({error})") from error
+        raise _not_the_data(file, layout, f"a column is no column of numbers ({shorten(str(error))})") from error
 
 
 def _hours(table: pd.DataFrame, file: Path, layout: _Layout) -> pd.DatetimeIndex:
@@ -497,7 +497,7 @@ def _hours(table: pd.DataFrame, file: Path, layout: _Layout) -> pd.DatetimeIndex
     try:
         found = pd.DatetimeIndex(pd.to_datetime(table[["year", "month", "day", "hour"]]))
     except (ValueError, TypeError) as error:
-        raise _not_the_data(file, layout, f"its year, month, day and hour are no times ({error})") from error
+        raise _not_the_data(file, layout, f"its year, month, day and hour are no times ({shorten(str(error))})") from error
     n_common = min(len(found), len(expected))
     differs = np.flatnonzero(found[:n_common] != expected[:n_common])
     if len(differs):

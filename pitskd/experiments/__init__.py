@@ -1,1 +1,45 @@
 """Protocols, paired comparisons, reports and figures."""
+
+from pitskd.experiments.compare import (
+    Interval,
+    compare_methods,
+    is_gain,
+    paired_interval,
+    time_blocks,
+    two_way_bootstrap,
+)
+from pitskd.experiments.displays import plot_differences, plot_imitation, plot_learning_curve, plot_window
+from pitskd.experiments.protocols import (
+    EventTask,
+    Resample,
+    SimulationTask,
+    Task,
+    mackey_glass_task,
+    pm25_tasks,
+    simulation_tasks,
+)
+from pitskd.experiments.report import summarise, write_report
+from pitskd.experiments.run import run_tasks
+
+__all__ = [
+    "EventTask",
+    "Interval",
+    "Resample",
+    "SimulationTask",
+    "Task",
+    "compare_methods",
+    "is_gain",
+    "mackey_glass_task",
+    "paired_interval",
+    "plot_differences",
+    "plot_imitation",
+    "plot_learning_curve",
+    "plot_window",
+    "pm25_tasks",
+    "run_tasks",
+    "simulation_tasks",
+    "summarise",
+    "time_blocks",
+    "two_way_bootstrap",
+    "write_report",
+]

@@ -20,7 +20,7 @@ from scipy import stats
 from pitskd._random import stage_generator
 from pitskd._validation import check_fraction, check_integer, wrong
 
-__all__ = ["Interval", "paired_interval", "two_way_bootstrap", "time_blocks", "compare", "is_gain"]
+__all__ = ["Interval", "paired_interval", "two_way_bootstrap", "time_blocks", "compare_methods", "is_gain"]
 
 FloatArray = NDArray[np.float64]
 
@@ -208,7 +208,7 @@ def time_blocks(origin: ArrayLike, *, length: str | pd.Timedelta | int) -> NDArr
     return (positions - positions.min()) // rows if len(positions) else positions
 
 
-def compare(
+def compare_methods(
     results: pd.DataFrame,
     *,
     baseline: str,
@@ -258,7 +258,7 @@ def compare(
     --------
     >>> cells = [("b", s, m, 0, 100, 70 + s + 2 * (m == "student")) for s in range(3) for m in ("logistic", "student")]
     >>> results = pd.DataFrame(cells, columns=["task", "seed", "method", "block", "n_test", "sum"])
-    >>> table = compare(results, baseline="logistic")
+    >>> table = compare_methods(results, baseline="logistic")
     >>> table[["method", "accuracy", "difference", "lower", "n_splits"]].round(3)
          method  accuracy  difference  lower  n_splits
     0  logistic      0.71        0.00   0.00         3
@@ -293,7 +293,7 @@ def is_gain(
     Parameters
     ----------
     results : DataFrame
-        As for `compare`; methods other than the student, the baseline and the controls play no part.
+        As for `compare_methods`; methods other than the student, the baseline and the controls play no part.
     student : str
         The method claimed to gain.
     baseline : str
@@ -317,7 +317,8 @@ def is_gain(
     Raises
     ------
     ValueError
-        As `compare`, or if the student, the baseline or a control is absent from a task or the student is one of them.
+        As `compare_methods`, or if the student, the baseline or a control is absent from a task or the student is one
+        of them.
 
     Notes
     -----

@@ -59,7 +59,7 @@ def plot_differences(table: pd.DataFrame, *, ax: Any = None) -> Any:
     Parameters
     ----------
     table : DataFrame
-        As from `compare`, with columns task, method, difference, lower, upper, bootstrap_lower, bootstrap_upper.
+        As from `compare_methods`: columns task, method, difference, lower, upper, bootstrap_lower, bootstrap_upper.
     ax : matplotlib Axes, default=None
 
     Returns
@@ -68,7 +68,9 @@ def plot_differences(table: pd.DataFrame, *, ax: Any = None) -> Any:
     """
     shown = table[~table["method"].isin([BASELINE, TEACHER]) & ~table["method"].str.startswith(PATH)]
     if shown.empty:
-        raise wrong("table", "a comparison of more than baseline and teacher", f"{len(table)} rows", "Use `compare`.")
+        raise wrong(
+            "table", "a comparison of more than baseline and teacher", f"{len(table)} rows", "Use `compare_methods`."
+        )
     ax = _axes(ax, height=0.22 * len(shown) + 1.2)
     place = -np.arange(len(shown))
     thin = [shown["bootstrap_lower"].fillna(shown["lower"]), shown["bootstrap_upper"].fillna(shown["upper"])]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pitskd.experiments.compare import compare, is_gain
+from pitskd.experiments.compare import compare_methods, is_gain
 from pitskd.experiments.displays import plot_differences, plot_imitation
 from pitskd.experiments.protocols import (
     BASELINE,
@@ -51,7 +51,7 @@ def summarise(results: pd.DataFrame, tasks: Sequence[Task]) -> pd.DataFrame:
 
 def _row(cells: pd.DataFrame, task: Task) -> dict[str, Any]:
     cells = cells[~cells["method"].str.startswith(PATH)]
-    table = compare(cells, baseline=BASELINE).set_index("method")
+    table = compare_methods(cells, baseline=BASELINE).set_index("method")
     controls = [control for control in CONTROLS if control in table.index]
     judged = is_gain(cells, student=STUDENT, baseline=BASELINE, controls=controls).iloc[0]
     row: dict[str, Any] = {"task": task.name}
@@ -104,7 +104,7 @@ def _draw(name: str, cells: pd.DataFrame, out: Path) -> list[str]:
         return []
     from matplotlib.figure import Figure
 
-    table = compare(cells[~cells["method"].str.startswith(PATH)], baseline=BASELINE)
+    table = compare_methods(cells[~cells["method"].str.startswith(PATH)], baseline=BASELINE)
     shown = ~table["method"].isin([BASELINE, TEACHER])
     figure = Figure(figsize=(9.0, 0.24 * shown.sum() + 1.2), layout="constrained")
     plot_differences(table, ax=figure.subplots())

@@ -3,7 +3,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pitskd.experiments.compare import Interval, compare, is_gain, paired_interval, time_blocks, two_way_bootstrap
+from pitskd.experiments.compare import (
+    Interval,
+    compare_methods,
+    is_gain,
+    paired_interval,
+    time_blocks,
+    two_way_bootstrap,
+)
 
 
 def tidy(scores, task="b", n_test=100):
@@ -301,7 +308,7 @@ def test_origin_and_length_are_checked(origin, length, kind, match):
 
 def test_table_of_hand_worked_numbers():
     sums = {"logistic": [[6, 8], [7, 7], [5, 9]], "student": [[7, 9], [9, 7], [6, 11]]}
-    table = compare(tidy(sums, n_test=10), baseline="logistic")
+    table = compare_methods(tidy(sums, n_test=10), baseline="logistic")
     assert table["method"].tolist() == ["logistic", "student"]
     assert table["n_splits"].tolist() == [3, 3]
     assert table["n_blocks"].tolist() == [2, 2]
@@ -319,7 +326,7 @@ def test_table_of_hand_worked_numbers():
 
 
 def test_table_agrees_with_the_functions_it_is_made_of(results):
-    row = compare(results, baseline="logistic").set_index("method").loc["student"]
+    row = compare_methods(results, baseline="logistic").set_index("method").loc["student"]
     wide = results.pivot_table(index="seed", columns=["method", "block"], values="sum")
     sums = (wide["student"] - wide["logistic"]).to_numpy()
     t, both = paired_interval(sums.mean(axis=1) / 100), two_way_bootstrap(sums, np.full(sums.shape, 100))
@@ -328,34 +335,34 @@ def test_table_agrees_with_the_functions_it_is_made_of(results):
 
 
 def test_order_of_rows_is_irrelevant(results):
-    shuffled = compare(results.sample(frac=1, random_state=0), baseline="logistic").sort_values("method")
-    ordered = compare(results, baseline="logistic").sort_values("method")
+    shuffled = compare_methods(results.sample(frac=1, random_state=0), baseline="logistic").sort_values("method")
+    ordered = compare_methods(results, baseline="logistic").sort_values("method")
     pd.testing.assert_frame_equal(shuffled.reset_index(drop=True), ordered.reset_index(drop=True))
 
 
 def test_swapping_baseline_and_student_flips_the_signs(results):
-    forth = compare(results, baseline="logistic").set_index("method").loc["student"]
-    back = compare(results, baseline="student").set_index("method").loc["logistic"]
+    forth = compare_methods(results, baseline="logistic").set_index("method").loc["student"]
+    back = compare_methods(results, baseline="student").set_index("method").loc["logistic"]
     for end, other in (("difference", "difference"), ("lower", "upper"), ("bootstrap_lower", "bootstrap_upper")):
         assert forth[end] == pytest.approx(-back[other], abs=1e-12)
         assert forth[other] == pytest.approx(-back[end], abs=1e-12)
 
 
 def test_difference_is_the_difference_of_the_means(results):
-    table = compare(results, baseline="logistic", metric="score").set_index("method")
+    table = compare_methods(results, baseline="logistic", metric="score").set_index("method")
     np.testing.assert_allclose(table["difference"], table["score"] - table.loc["logistic", "score"], atol=1e-12)
 
 
 def test_tasks_are_compared_apart(results):
     other = results.assign(task="c", sum=lambda r: -r["sum"])
-    both = compare(pd.concat([results, other]), baseline="logistic")
-    alone = compare(other, baseline="logistic")
+    both = compare_methods(pd.concat([results, other]), baseline="logistic")
+    alone = compare_methods(other, baseline="logistic")
     pd.testing.assert_frame_equal(both[both["task"] == "c"].reset_index(drop=True), alone)
 
 
 def test_a_resample_need_not_be_tested_in_every_block(results):
     sparse = results[(results["seed"] + results["block"]) % 3 > 0]
-    table = compare(sparse, baseline="logistic").set_index("method")
+    table = compare_methods(sparse, baseline="logistic").set_index("method")
     per_seed = sparse.groupby(["method", "seed"])[["sum", "n_test"]].sum()
     means = (per_seed["sum"] / per_seed["n_test"]).groupby("method").mean()
     np.testing.assert_allclose(table["accuracy"], means[table.index], rtol=1e-12)
@@ -364,12 +371,14 @@ def test_a_resample_need_not_be_tested_in_every_block(results):
 
 def test_categorical_columns_and_surplus_columns_are_welcome(results):
     typed = results.assign(method=pd.Categorical(results["method"], [*results["method"].unique(), "unused"]), note="x")
-    pd.testing.assert_frame_equal(compare(typed, baseline="logistic"), compare(results, baseline="logistic"))
+    pd.testing.assert_frame_equal(
+        compare_methods(typed, baseline="logistic"), compare_methods(results, baseline="logistic")
+    )
 
 
 def test_caller_s_frame_is_left_as_it_was(results):
     before = results.copy()
-    compare(results, baseline="logistic")
+    compare_methods(results, baseline="logistic")
     is_gain(results, student="student", baseline="logistic")
     pd.testing.assert_frame_equal(results, before)
 
@@ -379,9 +388,9 @@ def test_a_seed_that_a_method_lacks_is_named(results):
     with pytest.raises(
         ValueError, match="method 'student' has the seeds and blocks of 'logistic', got no row for seed 5"
     ):
-        compare(short, baseline="logistic")
+        compare_methods(short, baseline="logistic")
     with pytest.raises(ValueError, match="got an unpaired row for seed 5, block 0"):
-        compare(short[short["method"].isin(["student", "logistic"])], baseline="student")
+        compare_methods(short[short["method"].isin(["student", "logistic"])], baseline="student")
 
 
 def _with(column, value):
@@ -410,14 +419,14 @@ def _with(column, value):
 )
 def test_results_are_checked(results, change, kind, match):
     with pytest.raises(kind, match=match):
-        compare(change(results), baseline="logistic")
+        compare_methods(change(results), baseline="logistic")
 
 
 def test_baseline_and_metric_are_checked(results):
     with pytest.raises(ValueError, match=r"baseline must be among the methods \['logistic', .* of task 'b', got ridge"):
-        compare(results, baseline="ridge")
+        compare_methods(results, baseline="ridge")
     with pytest.raises(ValueError, match="metric must be a name that no other column has, got lower"):
-        compare(results, baseline="logistic", metric="lower")
+        compare_methods(results, baseline="logistic", metric="lower")
 
 
 # ---- verdicts
@@ -443,7 +452,7 @@ def test_loss_is_an_interval_below_zero_against_the_baseline_alone(results):
 
 def test_row_holds_the_hardest_comparison(results):
     row = verdict(results, controls=["control"])
-    expected = compare(results, baseline="control").set_index("method").loc["student"]
+    expected = compare_methods(results, baseline="control").set_index("method").loc["student"]
     assert row["hardest"] == "control"
     for column in ("n_splits", "difference", "lower", "upper", "bootstrap_lower", "bootstrap_upper"):
         assert row[column] == pytest.approx(expected[column], abs=1e-12)
