@@ -72,7 +72,7 @@ _PARTS: dict[str, tuple[Callable[[Path | None], Sequence[Any]], str]] = {
 }
 
 
-def _command(part: str) -> Callable[..., None]:
+def _command(parts: Sequence[str]) -> Callable[..., None]:
     def run(
         repeats: Repeats = 100,
         jobs: Jobs = -1,
@@ -80,13 +80,14 @@ def _command(part: str) -> Callable[..., None]:
         out: Out = Path("reproduced"),
         data_home: DataHome = None,
     ) -> None:
-        _reproduce([part], repeats, jobs, seed, out, data_home)
+        _reproduce(parts, repeats, jobs, seed, out, data_home)
 
     return run
 
 
 for _name, (_, _help) in _PARTS.items():
-    reproduce.command(_name, help=_help)(_command(_name))
+    reproduce.command(_name, help=_help)(_command([_name]))
+reproduce.command("all", help="All parts; the same as naming none.")(_command(list(_PARTS)))
 
 
 def _reproduce(parts: Sequence[str], repeats: int, jobs: int, seed: int, out: Path, data_home: Path | None) -> None:

@@ -903,4 +903,4 @@ def test_take_accepts_positions_of_any_integer_type():
 
 def test_a_time_delta_is_no_number_of_rows():
     with pytest.raises(TypeError, match="window must be an integer of at least 1"):
-        make_windows(np.arange(40.0), 0, window=np.timedelta64(3), horizon=1)
+        make_windows(np.arange(40.0), 0, window=np.timedelta64(3, "h"), horizon=1)
