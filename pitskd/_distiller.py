@@ -10,28 +10,34 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from pitskd._teaching import (
     Classification,
+    Folds,
     Lesson,
     Task,
     Teaching,
+    accepts_nan,
     check_prefitted,
-    fit_weighted,
+    check_transformer,
     flatten,
     is_prefitted,
     read_privileged,
     split_rows,
+    teach,
 )
 from pitskd._validation import (
     check_choice,
     check_fraction,
+    check_model,
     check_penalties,
     check_same_index,
     check_same_rows,
+    check_splitter,
+    check_weights,
     is_list,
     wrong,
 )
@@ -55,27 +61,64 @@ class Distillation(BaseEstimator, ABC):
     def _task(self) -> Task:
         """Return a fresh task."""
 
-    def _read(self, task: Task, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Lesson:
+    def _read(
+        self, task: Task, X: Any, y: Any, X_privileged: Any, sample_weight: Any, imitations: set[float]
+    ) -> Lesson:
         """Check every argument before any work."""
         if y is None:
             step = f"{type(self).__name__} requires y to be passed, but the target y is None."
             raise wrong("y", "one target per row of X", None, step)
-        check_choice("teacher_sees", self.teacher_sees, ("privileged", "both"), 'Use "both" for [X, X_privileged].')
-        check_prefitted(self.teacher, self.cross_fit)
+        self._check_settings(task)
         if X_privileged is not None:
             check_same_index("X_privileged", X_privileged, X, "Use X_privileged.loc[X.index].")
         flat, self._trailing_shape = flatten("X", X)
-        finite: Any = "allow-nan" if get_tags(self._student(task)).input_tags.allow_nan else True
+        finite: Any = "allow-nan" if accepts_nan(self._student(task)) else True
         array = validate_data(self, flat, ensure_all_finite=finite, ensure_min_samples=2)
         targets, hard, labelled = task.read(y)
         check_same_rows("y", len(hard), len(array), "Pass one target per row.")
-        Z, privileged, names = read_privileged(array, X_privileged, self.teacher_sees == "both", self.teacher)
+        sees_both, teaching = self.teacher_sees == "both", self._teaching(task)
+        Z, privileged, names = read_privileged(array, X_privileged, sees_both, teaching)
+        self._remember(names)
+        weight = sample_weight
+        if weight is not None:
+            weight = check_weights("sample_weight", _check_sample_weight(weight, array, dtype=np.float64))
+        if names is not None and sees_both:
+            own = getattr(self, "feature_names_in_", None)
+            names = None if own is None else (*own, *names)
+        lesson = Lesson(array, targets, hard, labelled, Z, privileged, weight, names)
+        self._check_lesson(task, lesson, imitations if privileged.any() else {0.0})
+        return lesson
+
+    def _check_settings(self, task: Task) -> None:
+        check_choice("teacher_sees", self.teacher_sees, ("privileged", "both"), 'Use "both" for [X, X_privileged].')
+        check_transformer(self.privileged_transformer)
+        task.check_teacher(self.teacher)
+        check_model("student", self.student, "student")
+        check_prefitted(self.teacher, self.cross_fit)
+        if not is_prefitted(self.teacher, self.cross_fit):
+            check_splitter("cross_fit", self.cross_fit, 'Use e.g. 5, a splitter, "prefit" or None.')
+
+    def _check_lesson(self, task: Task, lesson: Lesson, imitations: set[float]) -> None:
+        """Refuse what the teacher or the student could only stumble over later."""
+        fitted = is_prefitted(self.teacher, self.cross_fit)
+        if not lesson.labelled.any() and (0.0 in imitations or not fitted):
+            raise wrong("y", "present in some rows", "none", "Pass targets, or imitation=1 with a fitted teacher.")
+        taught = imitations != {0.0}
+        unlabelled = bool((lesson.privileged & ~lesson.labelled).any()) and imitations != {1.0}
+        weighted = lesson.weight is not None or (taught and unlabelled)
+        task.check_student(self._student(task), taught=taught, weighted=weighted, scored=isinstance(self, Search))
+        width = getattr(self.teacher, "n_features_in_", None)
+        if taught and fitted and width not in (None, lesson.Z.shape[1]):
+            raise wrong(
+                "X_privileged", f"what the fitted teacher knows, {width} columns in all", f"{lesson.Z.shape[1]}",
+                'Compare teacher_sees ("privileged" or "both") with how the teacher was fitted.',
+            )  # fmt: skip
+
+    def _remember(self, names: tuple[str, ...] | None) -> None:
         if names is not None:
             self.privileged_feature_names_in_ = np.asarray(names, dtype=object)
         elif hasattr(self, "privileged_feature_names_in_"):
             del self.privileged_feature_names_in_
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, array, dtype=np.float64)
-        return Lesson(array, targets, hard, labelled, Z, privileged, weight)
 
     def _student(self, task: Task) -> Any:
         return task.default() if self.student is None else self.student
@@ -101,14 +144,15 @@ class Distillation(BaseEstimator, ABC):
 
     def _warn_if_idle(self, lesson: Lesson) -> None:
         """Name the one combination that provably cannot teach (methods: generalized distillation)."""
-        complete = lesson.labelled.all() and lesson.privileged.all() and lesson.weight is None
+        complete = lesson.labelled.all() and lesson.privileged.all()
         in_sample = self.cross_fit is None and not is_prefitted(self.teacher, self.cross_fit)
-        squares = isinstance(_last(self.student), Ridge | RidgeCV | LinearRegression | TunedRidge | None)
-        if not (complete and in_sample and squares and self.teacher_sees == "both" and _is_least_squares(self.teacher)):
+        squares = isinstance(_scaled(self.student), Ridge | RidgeCV | LinearRegression | TunedRidge | None)
+        spans = self.teacher_sees == "both" and _scaled(self.privileged_transformer) is None
+        if not (complete and in_sample and squares and spans and _is_least_squares(_scaled(self.teacher))):
             return
         warnings.warn(
             "teacher is an unpenalised least squares on [X, X_privileged] fitted to the rows it teaches: its soft "
-            "targets leave a least-squares or ridge student exactly unchanged. "
+            "targets leave a least-squares or ridge student of any one penalty exactly unchanged. "
             'Use a penalised teacher such as Ridge, teacher_sees="privileged", or cross_fit=5.',
             UserWarning,
             stacklevel=4,
@@ -117,12 +161,12 @@ class Distillation(BaseEstimator, ABC):
     def _inputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         flat, trailing = flatten("X", X)
-        if len(self._trailing_shape) == 2 and trailing != self._trailing_shape:
+        if 2 in (len(trailing), len(self._trailing_shape)) and trailing != self._trailing_shape:
             raise wrong(
                 "X", f"of shape (n, {', '.join(map(str, self._trailing_shape))}) as in fit", f"shape {np.shape(X)}",
                 "Pass windows of the same length and channels.",
             )  # fmt: skip
-        finite: Any = "allow-nan" if get_tags(self.student_).input_tags.allow_nan else True
+        finite: Any = "allow-nan" if accepts_nan(self.student_) else True
         return validate_data(self, flat, ensure_all_finite=finite, reset=False)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -142,7 +186,8 @@ class Distillation(BaseEstimator, ABC):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.input_tags.allow_nan = self.student is not None and get_tags(self.student).input_tags.allow_nan
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = hasattr(self.student, "fit") and accepts_nan(self.student)
         return tags
 
 
@@ -159,7 +204,8 @@ class Student(Distillation):
         X : array of shape (n, d) or (n, window, n_channels)
             What teacher and student see; windows are flattened time-major.
         y : array of shape (n,), or (n, n_targets) for regression
-            Targets; NaN or None where missing (such rows learn from the soft target alone).
+            Targets; NaN or None where missing (such rows learn from the soft target alone; one missing of several
+            targets is a missing target).
         X_privileged : array of shape (n, d_privileged) or (n, n_steps, n_privileged_channels), default=None
             What only the teacher sees; a row that is all NaN has no privileged part and keeps its hard target.
         sample_weight : array of shape (n,), default=None
@@ -172,21 +218,16 @@ class Student(Distillation):
         imitation = check_fraction("imitation", self.imitation, "Use 1.0 to learn from soft targets only.")
         temperature = self._check_temperature()
         task = self._task()
-        lesson = self._read(task, X, y, X_privileged, sample_weight)
-        if imitation == 0.0 or not self._can_teach(lesson):
-            self.teacher_, hard = None, lesson.rows(lesson.labelled)
-            self.student_ = fit_weighted("student", clone(self._student(task)), hard.X, hard.y, hard.weight)
-        else:
+        lesson = self._read(task, X, y, X_privileged, sample_weight, {imitation})
+        self.teacher_, soft = None, np.full(lesson.hard.shape, np.nan)
+        if imitation > 0.0 and not self._can_teach(lesson):
+            imitation = 0.0
+        if imitation > 0.0:
             self._warn_if_idle(lesson)
             self.teacher_, scores = self._teaching(task).run(lesson)
-            self._imitate(task, lesson, task.soften(scores, temperature), imitation)
+            soft = task.soften(scores, temperature)
+        self.student_ = teach(task, self._student(task), lesson, soft, imitation)
         return self._finish(task)
-
-    def _imitate(self, task: Task, lesson: Lesson, soft: np.ndarray, imitation: float) -> None:
-        targets, weight = lesson.mix(soft, imitation)
-        kept = lesson.labelled | ~np.isnan(soft).any(axis=1)
-        even = lesson.weight is None and (weight[kept] == 1.0).all()
-        self.student_ = task.fit(self._student(task), lesson.X[kept], targets[kept], None if even else weight[kept])
 
     def _check_temperature(self) -> float:
         return 1.0
@@ -257,7 +298,7 @@ class Search(Distillation):
         X : array of shape (n, d) or (n, window, n_channels)
             What teacher and student see; windows are flattened time-major.
         y : array of shape (n,), or (n, n_targets) for regression
-            Targets; NaN or None where missing (such rows learn from the soft target alone and are never held out).
+            Targets; NaN or None where missing (such rows learn from the soft target alone and are never scored).
         X_privileged : array of shape (n, d_privileged) or (n, n_steps, n_privileged_channels), default=None
             What only the teacher sees; a row that is all NaN has no privileged part and keeps its hard target.
         sample_weight : array of shape (n,), default=None
@@ -269,23 +310,48 @@ class Search(Distillation):
         """
         candidates = self._candidates()
         task = self._task()
+        lesson = self._read(task, X, y, X_privileged, sample_weight, {imitation for imitation, _ in candidates})
         penalties = self._penalty_candidates(task)
-        lesson = self._read(task, X, y, X_privileged, sample_weight)
         if len(candidates) > 1 and not self._can_teach(lesson):
             candidates = candidates[:1]
-        folds = [
-            self._fold(task, lesson, train, test[lesson.labelled[test]], candidates, penalties)
-            for train, test in split_rows("cv", self.cv, task, lesson)
-        ]
+        splits = self._splits(task, lesson, taught=len(candidates) > 1)
+        folds = [self._fold(task, lesson, train, test, candidates, penalties) for train, test in splits]
         self._choose(candidates, penalties, folds)
         best = self._best(task).fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)
         self.best_estimator_, self.student_, self.teacher_ = best, best.student_, best.teacher_
         return self._finish(task)
 
+    def _check_settings(self, task: Task) -> None:
+        super()._check_settings(task)
+        check_splitter("cv", self.cv, "Use e.g. 5 or TimeSeriesSplit(gap=window + horizon - 1).")
+
+    def _splits(self, task: Task, lesson: Lesson, *, taught: bool) -> Folds:
+        """Return training rows and labelled test rows of each fold, all checked before any training."""
+        if self.cv is None or isinstance(self.cv, int | np.integer):
+            known, rows = np.flatnonzero(lesson.labelled), np.arange(len(lesson.X))
+            folds = split_rows("cv", 5 if self.cv is None else self.cv, task, lesson.rows(known))
+            # Rows without label are never scored, so they train in every fold.
+            folds = [(np.setdiff1d(rows, known[test]), known[test]) for _, test in folds]
+        else:
+            folds = split_rows("cv", self.cv, task, lesson)
+            folds = [(train, test[lesson.labelled[test]]) for train, test in folds]
+        for train, _ in folds:
+            part = lesson.rows(train)
+            if not task.can_learn(part.hard[part.counts]):
+                expected = "a splitter whose training parts hold two labelled rows, of two classes"
+                raise wrong("cv", expected, self.cv, "Use fewer folds or more rows.")
+            if taught:
+                self._teaching(task).check(part)
+        if not any(lesson.counts[test].any() for _, test in folds):
+            raise wrong("cv", "a splitter that holds out labelled rows", self.cv, "Use fewer folds.")
+        return folds
+
     def _candidates(self) -> list[tuple[float, float]]:
         """Return pairs of imitation and temperature; imitation 0 comes first and once, whatever the temperature."""
         advice = "Use e.g. (0.25, 0.5, 0.75, 1.0)."
         listed = list(self.imitations) if is_list(self.imitations) else [self.imitations]
+        if not listed:
+            raise wrong("imitations", "at least one number between 0 and 1", self.imitations, advice)
         positive = sorted({check_fraction("imitations", value, advice) for value in listed} - {0.0})
         return [(0.0, 1.0), *((imitation, t) for imitation in positive for t in self._temperature_candidates())]
 
@@ -300,15 +366,11 @@ class Search(Distillation):
             return own._penalty_grid()[::-1]
         if self.penalties is None:
             return np.full(1, np.nan)
-        if not {"alpha", "C"} & set(_last(student).get_params()):
-            raise wrong(
-                "penalties",
-                "None for a student without alpha or C",
-                self.penalties,
-                "Tune it with GridSearchCV instead.",
-            )
-        positive = isinstance(task, Classification)
-        return np.sort(check_penalties("penalties", self.penalties, above=positive))[::-1]
+        if not (last := _last(student).get_params()).keys() & {"alpha", "C", "penalties"}:
+            expected = "None for a student without alpha or C"
+            raise wrong("penalties", expected, self.penalties, "Tune it with GridSearchCV instead.")
+        above = "alpha" not in last
+        return np.unique(check_penalties("penalties", self.penalties, above=above))[::-1]
 
     def _fold(
         self,
@@ -320,68 +382,58 @@ class Search(Distillation):
         penalties: np.ndarray,
     ) -> dict[str, Any]:
         """Return the summed held-out losses of every candidate at every penalty and of the teacher."""
-        part = lesson.rows(train)
-        weight = np.ones(len(test)) if lesson.weight is None else lesson.weight[test]
-        scores, taught = np.full(part.hard.shape, np.nan), np.nan
+        part, held_out = lesson.rows(train), lesson.rows(test)
+        weight = np.ones(len(test)) if held_out.weight is None else held_out.weight
+        scores, taught, asked = np.full(part.hard.shape, np.nan), 0.0, held_out.privileged
+        teaching = self._teaching(task)
         if len(candidates) > 1:
-            teacher, scores = self._teaching(task).run(part)
-            asked = lesson.privileged[test]
-            told = task.soften(task.scores(teacher, lesson.Z[test[asked]]), 1.0) if asked.any() else scores[:0]
-            taught = float(weight[asked] @ task.losses(told, lesson.hard[test[asked]]))
-        mixes = [part.mix(task.soften(scores, temperature), imitation) for imitation, temperature in candidates]
-        losses = self._student_losses(task, part.X, mixes, penalties, lesson.X[test], lesson.hard[test])
-        return {"losses": losses @ weight, "teacher": taught, "weight": float(weight.sum())}
+            teacher, scores = teaching.run(part)
+            if asked.any():
+                told = task.soften(teaching.ask(teacher, held_out.rows(asked)), 1.0)
+                taught = weight[asked] @ task.losses(told, held_out.hard[asked])
+        lessons = [(task.soften(scores, temperature), imitation) for imitation, temperature in candidates]
+        losses = self._student_losses(task, part, lessons, penalties, held_out)
+        plain = losses[0][:, asked] @ weight[asked]  # on the rows that the teacher is judged by
+        sums = {"weight": weight.sum(), "teacher": taught, "asked": weight[asked].sum()}
+        return {"losses": losses @ weight, "plain": plain, **sums}
 
     def _student_losses(
-        self,
-        task: Task,
-        X: np.ndarray,
-        mixes: list[tuple[np.ndarray, np.ndarray]],
-        penalties: np.ndarray,
-        X_test: np.ndarray,
-        hard: np.ndarray,
+        self, task: Task, part: Lesson, lessons: list[tuple[np.ndarray, float]], penalties: np.ndarray, held_out: Lesson
     ) -> np.ndarray:
         """Return held-out losses (n_candidates, n_penalties, n_test)."""
         student = self._student(task)
         if isinstance(student, TunedRidge | TunedLogisticRegression):
+            mixes = [part.mix(soft, imitation) for soft, imitation in lessons]
             targets, weights = (np.stack(parts) for parts in zip(*mixes, strict=True))
-            linear = clone(student).set_params(penalties=penalties).predict_grid(X, targets, weights, X_test)
-            return student.losses(linear[:, ::-1], hard)
-        losses = np.empty((len(mixes), len(penalties), len(X_test)))
-        for m, (targets, weight) in enumerate(mixes):
+            linear = clone(student).set_params(penalties=penalties).predict_grid(part.X, targets, weights, held_out.X)
+            return student.losses(linear[:, ::-1], held_out.hard)
+        losses = np.empty((len(lessons), len(penalties), len(held_out.X)))
+        for m, (soft, imitation) in enumerate(lessons):
             for p, penalty in enumerate(penalties):
-                fitted = task.fit(
-                    _with_penalty(student, penalty), X, targets, None if (weight == 1.0).all() else weight
-                )
-                losses[m, p] = task.losses(task.predict(fitted, X_test), hard)
+                fitted = teach(task, _with_penalty(student, penalty), part, soft, imitation)
+                if len(held_out.X):
+                    losses[m, p] = task.losses(task.predict(fitted, held_out.X), held_out.hard)
         return losses
 
     def _choose(
         self, candidates: list[tuple[float, float]], penalties: np.ndarray, folds: list[dict[str, Any]]
     ) -> None:
+        names = ("imitation", "temperature", "penalty")
+        grid = np.array([(*candidate, penalty) for candidate in candidates for penalty in penalties])
+        losses = np.stack([fold["losses"].ravel() for fold in folds])
         weights = np.array([fold["weight"] for fold in folds])
-        if weights.sum() == 0:
-            raise wrong("cv", "a splitter that holds out labelled rows", self.cv, "Use fewer folds.")
-        per_fold = np.stack([fold["losses"] for fold in folds])
-        mean = per_fold.sum(axis=0) / weights.sum()
+        mean = losses.sum(axis=0) / weights.sum()
         # argmin returns the first: on a tie the smaller imitation and the stronger penalty.
-        m, p = np.unravel_index(int(np.argmin(mean)), mean.shape)
-        grid = [(*candidate, penalty) for candidate in candidates for penalty in penalties]
-        self.cv_results_ = {
-            name: np.array(values)
-            for name, values in zip(("imitation", "temperature", "penalty"), zip(*grid, strict=True), strict=True)
-        }
-        self.cv_results_["mean_test_loss"] = mean.ravel()
-        for number, (losses, weight) in enumerate(zip(per_fold, weights, strict=True)):
-            self.cv_results_[f"split{number}_test_loss"] = (
-                losses.ravel() / weight if weight else np.full(mean.size, np.nan)
-            )
-        self.best_params_ = dict(
-            zip(("imitation", "temperature", "penalty"), map(float, (*candidates[m], penalties[p])), strict=True)
-        )
-        self.best_loss_ = float(mean[m, p])
-        self.teacher_loss_ = float(sum(fold["teacher"] for fold in folds) / weights.sum())
-        self._warn_of_weak_teacher(float(mean[0].min()))
+        best = int(np.argmin(mean))
+        self.best_params_ = dict(zip(names, grid[best].tolist(), strict=True))
+        self.best_loss_ = float(mean[best])
+        self.cv_results_ = {**dict(zip(names, grid.T.copy(), strict=True)), "mean_test_loss": mean}
+        for number, (fold, weight) in enumerate(zip(losses, weights, strict=True)):
+            self.cv_results_[f"split{number}_test_loss"] = fold / weight if weight else np.full(len(mean), np.nan)
+        asked = sum(fold["asked"] for fold in folds) if len(candidates) > 1 else 0.0
+        self.teacher_loss_ = float(sum(fold["teacher"] for fold in folds) / asked) if asked else np.nan
+        plain = sum(fold["plain"][np.argmin(mean[: len(penalties)])] for fold in folds)
+        self._warn_of_weak_teacher(float(plain / asked) if asked else np.nan)
 
     def _warn_of_weak_teacher(self, plain_loss: float) -> None:
         if self.teacher_loss_ >= plain_loss:
@@ -413,19 +465,30 @@ def _last(estimator: Any) -> Any:
     return estimator
 
 
-def _is_least_squares(teacher: Any) -> bool:
-    model = _last(teacher)
+def _scaled(model: Any) -> Any:
+    """Return a linear model without the scalers before it, which leave the span of its features as it is."""
+    scalers = StandardScaler | MinMaxScaler | MaxAbsScaler | RobustScaler
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    kept = [step for step in steps if not (step == "passthrough" or isinstance(step, scalers))]
+    if not kept:
+        return None
+    return kept[0] if len(kept) == 1 else model
+
+
+def _is_least_squares(model: Any) -> bool:
+    if isinstance(model, TunedRidge):
+        return model.penalties is not None and not np.any(model.penalties)
     if isinstance(model, LinearRegression):
-        return not model.positive
-    return isinstance(model, Ridge) and bool(np.all(np.asarray(model.alpha) == 0))
+        return model.fit_intercept and not model.positive
+    return isinstance(model, Ridge) and model.fit_intercept and not model.positive and not np.any(model.alpha)
 
 
 def _with_penalty(student: Any, penalty: float) -> Any:
     """Return an unfitted student of that penalty; NaN leaves it as it is."""
     student = clone(student)
-    last = _last(student)
-    if isinstance(last, TunedRidge | TunedLogisticRegression):
-        last.set_params(penalties=[penalty])
-    elif not np.isnan(penalty):
-        last.set_params(**({"alpha": penalty} if "alpha" in last.get_params() else {"C": 1.0 / penalty}))
+    if not np.isnan(penalty):
+        last = _last(student)
+        known = last.get_params()
+        name = next(name for name in ("penalties", "alpha", "C") if name in known)
+        last.set_params(**{name: {"penalties": [penalty], "alpha": penalty}.get(name, 1.0 / (penalty or np.nan))})
     return student

@@ -9,15 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import sklearn
 from scipy.special import softmax
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +26,15 @@ from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
 
-from pitskd._validation import check_finite, check_same_rows, check_two_classes, wrong
+from pitskd._validation import (
+    check_finite,
+    check_floats,
+    check_model,
+    check_positions,
+    check_same_rows,
+    check_two_classes,
+    wrong,
+)
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 
 __all__: list[str] = []
@@ -42,12 +51,18 @@ class Lesson:
     Z: np.ndarray  # (n, d_teacher) what the teacher sees; no columns if nothing
     privileged: np.ndarray  # (n,) bool
     weight: np.ndarray | None  # (n,)
+    names: tuple[str, ...] | None = None  # of the columns of Z, if they came in frames
 
     def rows(self, chosen: np.ndarray) -> Lesson:
         """Return some of the rows."""
-        weight = None if self.weight is None else self.weight[chosen]
-        X, y, hard = self.X[chosen], self.y[chosen], self.hard[chosen]
-        return Lesson(X, y, hard, self.labelled[chosen], self.Z[chosen], self.privileged[chosen], weight)
+        arrays = ("X", "y", "hard", "labelled", "Z", "privileged", "weight")
+        parts = {name: getattr(self, name) for name in arrays}
+        return replace(self, **{name: part[chosen] for name, part in parts.items() if part is not None})
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Rows with label and with weight, (n,) bool."""
+        return self.labelled if self.weight is None else self.labelled & (self.weight > 0)
 
     def mix(self, soft: np.ndarray, imitation: float) -> tuple[np.ndarray, np.ndarray]:
         """Return targets (n, k) and weights (n,) of the rows for a given imitation.
@@ -69,9 +84,17 @@ class Task(ABC):
     def read(self, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return targets as estimators take them, as a matrix (n, k), and which rows have one."""
 
+    @abstractmethod
     def can_learn(self, hard: np.ndarray) -> bool:
         """Tell whether these targets suffice to fit a model."""
-        return len(hard) > 0
+
+    @abstractmethod
+    def check_teacher(self, teacher: Any) -> None:
+        """Refuse a teacher of the wrong kind."""
+
+    @abstractmethod
+    def check_student(self, student: Any, *, taught: bool, weighted: bool, scored: bool) -> None:
+        """Refuse a student that can not take what it will be taught, or can not be scored."""
 
     @abstractmethod
     def default(self) -> Any:
@@ -86,7 +109,7 @@ class Task(ABC):
         """Turn scores into soft targets (n, k)."""
 
     @abstractmethod
-    def fit(self, student: Any, X: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> Any:
+    def fit(self, student: Any, lesson: Lesson, targets: np.ndarray, weight: np.ndarray | None) -> Any:
         """Fit a clone of the student to soft targets."""
 
     @abstractmethod
@@ -102,9 +125,8 @@ class Regression(Task):
     """Soft targets are the teacher's predictions; half squared error makes mixing targets the same as mixing losses."""
 
     def read(self, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        y = np.asarray(y)
-        if y.dtype.kind not in "biuf":
-            y = _to_floats(y)
+        array = np.asarray(y) if hasattr(y, "dtype") else check_floats("y", y)
+        y = array if array.dtype.kind in "biuf" else check_floats("y", array)
         if y.ndim not in (1, 2):
             raise wrong("y", "of shape (n,) or (n, n_targets)", f"shape {y.shape}", "Pass one column per target.")
         matrix = y.reshape(len(y), -1).astype(np.float64, copy=False)
@@ -112,6 +134,21 @@ class Regression(Task):
         check_finite("y", matrix[labelled], "Drop or mend these targets.")
         self.one_target = y.ndim == 1
         return y, np.where(labelled[:, None], matrix, 0.0), labelled
+
+    def can_learn(self, hard: np.ndarray) -> bool:
+        return len(hard) > 1
+
+    def check_teacher(self, teacher: Any) -> None:
+        check_model("teacher", teacher, "regressor")
+        if teacher is not None and is_classifier(teacher):
+            raise wrong("teacher", "a regressor", type(teacher).__name__, "Use the classifier of pitskd.", TypeError)
+
+    def check_student(self, student: Any, *, taught: bool, weighted: bool, scored: bool) -> None:
+        check_model("student", student, "regressor")
+        if is_classifier(student):
+            raise wrong("student", "a regressor", type(student).__name__, "Use the classifier of pitskd.", TypeError)
+        if weighted:
+            check_takes_weights("student", student)
 
     def default(self) -> Any:
         return TunedRidge()
@@ -122,8 +159,9 @@ class Regression(Task):
     def soften(self, scores: np.ndarray, temperature: float) -> np.ndarray:
         return scores
 
-    def fit(self, student: Any, X: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> Any:
-        return fit_weighted("student", clone(student), X, targets[:, 0] if self.one_target else targets, weight)
+    def fit(self, student: Any, lesson: Lesson, targets: np.ndarray, weight: np.ndarray | None) -> Any:
+        y = targets[:, 0] if self.one_target else targets
+        return fit_weighted("student", clone(student), lesson.X, y, weight)
 
     def predict(self, student: Any, X: np.ndarray) -> np.ndarray:
         return self.scores(student, X)
@@ -141,6 +179,8 @@ class Classification(Task):
         known = _plain_labels(y[labelled])
         if not len(known):
             raise wrong("y", "labels in some rows", "none", "Pass the labels you have; the rest may be missing.")
+        if known.dtype.kind == "f":
+            check_finite("y", known, "Mark missing labels by NaN.")
         check_classification_targets(known)
         self.classes, codes = np.unique(known, return_inverse=True)
         check_two_classes("y", self.classes)
@@ -153,6 +193,20 @@ class Classification(Task):
 
     def can_learn(self, hard: np.ndarray) -> bool:
         return bool(np.count_nonzero(hard.any(axis=0)) > 1)
+
+    def check_teacher(self, teacher: Any) -> None:
+        check_model("teacher", teacher, "classifier")
+        if teacher is not None and not hasattr(teacher, "decision_function") and not hasattr(teacher, "predict_proba"):
+            raise _without_probabilities("teacher", "predict_proba or a decision function", teacher)
+
+    def check_student(self, student: Any, *, taught: bool, weighted: bool, scored: bool) -> None:
+        check_model("student", student, "classifier")
+        if is_regressor(student):
+            raise wrong("student", "a classifier", type(student).__name__, "Use the regressor of pitskd.", TypeError)
+        if (taught or weighted) and not has_fit_parameter(student, "soft_targets"):
+            check_takes_weights("student", student)
+        if scored and not hasattr(student, "predict_proba"):
+            raise _without_probabilities("student", "predict_proba, to be chosen by log-loss", student)
 
     def default(self) -> Any:
         return TunedLogisticRegression()
@@ -176,22 +230,21 @@ class Classification(Task):
             if values.shape[1] == n_classes:
                 return values
         if not hasattr(teacher, "predict_proba"):
-            raise wrong(
-                "teacher", "a classifier with predict_proba or one decision value per class", type(teacher).__name__,
-                "Wrap it in sklearn.calibration.CalibratedClassifierCV.", TypeError,
-            )  # fmt: skip
+            raise _without_probabilities("teacher", "predict_proba or one decision value per class", teacher)
         with np.errstate(divide="ignore"):
             return np.log(np.asarray(teacher.predict_proba(Z), dtype=np.float64))
 
     def soften(self, scores: np.ndarray, temperature: float) -> np.ndarray:
         return softmax(scores / temperature, axis=1)
 
-    def fit(self, student: Any, X: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> Any:
-        student = clone(student)
+    def fit(self, student: Any, lesson: Lesson, targets: np.ndarray, weight: np.ndarray | None) -> Any:
+        student, X = clone(student), lesson.X
         if has_fit_parameter(student, "soft_targets"):
-            labels = self.classes[targets.argmax(axis=1)]
-            missing = np.setdiff1d(self.classes, labels)
-            labels[: len(missing)] = missing  # the student must hear of every class; it learns from soft_targets alone
+            labels = np.where(lesson.labelled, lesson.y, self.classes[targets.argmax(axis=1)])
+            present, first = np.unique(labels, return_index=True)
+            missing = np.setdiff1d(self.classes, present)
+            # The student must hear of every class; it learns from soft_targets alone.
+            labels[np.delete(np.arange(len(labels)), first)[: len(missing)]] = missing
             return student.fit(X, labels, soft_targets=targets, sample_weight=weight)
         # Cross-entropy with a soft target is the weighted sum of cross-entropies with each class. Rows of weight 0
         # stay, so that every row counts as often as any other in a scaler inside the student.
@@ -200,17 +253,27 @@ class Classification(Task):
         return fit_weighted("student", student, np.tile(X, (n_classes, 1)), np.repeat(self.classes, len(X)), shares)
 
     def predict(self, student: Any, X: np.ndarray) -> np.ndarray:
-        if not hasattr(student, "predict_proba"):
-            raise wrong(
-                "student", "a classifier with predict_proba, to be chosen by log-loss", type(student).__name__,
-                "Wrap it in sklearn.calibration.CalibratedClassifierCV.", TypeError,
-            )  # fmt: skip
         probabilities = np.zeros((len(X), len(self.classes)))
         probabilities[:, np.searchsorted(self.classes, student.classes_)] = student.predict_proba(X)
         return probabilities
 
     def losses(self, predicted: np.ndarray, hard: np.ndarray) -> np.ndarray:
         return -np.log(np.clip((predicted * hard).sum(axis=1), np.finfo(np.float64).eps, None))
+
+
+def teach(task: Task, student: Any, lesson: Lesson, soft: np.ndarray, imitation: float) -> Any:
+    """Return a fitted clone of the student; at imitation 0 it is fitted as if there were no teacher, bit for bit."""
+    taught = ~np.isnan(soft).any(axis=1)
+    if imitation == 0.0:
+        hard = lesson if lesson.labelled.all() else lesson.rows(lesson.labelled)
+        return fit_weighted("student", clone(student), hard.X, hard.y, hard.weight)
+    kept = lesson.labelled | taught
+    targets, weight = (part[kept] for part in lesson.mix(soft, imitation))
+    even = lesson.weight is None and bool((weight == 1.0).all())
+    return task.fit(student, lesson.rows(kept), targets, None if even else weight)
+
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -222,43 +285,65 @@ class Teaching:
     transformer: Any
     cross_fit: Any
 
+    @property
+    def model(self) -> Any:
+        """What is fitted: the teacher behind its scaler, or the fitted teacher itself."""
+        if is_prefitted(self.teacher, self.cross_fit):
+            return self.teacher
+        teacher = self.task.default() if self.teacher is None else clone(self.teacher)
+        if isinstance(self.transformer, str):
+            return teacher
+        return make_pipeline(StandardScaler() if self.transformer is None else clone(self.transformer), teacher)
+
+    def check(self, lesson: Lesson) -> Folds:
+        """Refuse rows that can not be taught from, before any training; return the folds of `cross_fit`."""
+        if is_prefitted(self.teacher, self.cross_fit):
+            return []
+        if lesson.weight is not None:
+            check_takes_weights("teacher", self.model)
+        own = lesson.rows(lesson.labelled & lesson.privileged)
+        counts = own.counts
+        if not self.task.can_learn(own.hard[counts]):
+            raise wrong(
+                "X_privileged", "present in labelled rows, at least two and of two classes",
+                f"{len(own.X)} rows with label and privilege", "Pass more rows, or a prefitted teacher.",
+            )  # fmt: skip
+        folds = [] if self.cross_fit is None else split_rows("cross_fit", self.cross_fit, self.task, own)
+        if not all(self.task.can_learn(own.hard[train][counts[train]]) for train, _ in folds):
+            expected = "a splitter whose training parts hold two rows, of two classes"
+            raise wrong("cross_fit", expected, self.cross_fit, "Use fewer folds or more rows.")
+        return folds
+
     def run(self, lesson: Lesson) -> tuple[Any, np.ndarray]:
         """Return the fitted teacher and its scores (n, k); NaN where it may not or cannot speak."""
+        folds = self.check(lesson)
         scores = np.full(lesson.hard.shape, np.nan)
         if is_prefitted(self.teacher, self.cross_fit):
-            teacher = self.teacher
-            scores[lesson.privileged] = self.task.scores(teacher, lesson.Z[lesson.privileged])
-            return teacher, scores
-        own = np.flatnonzero(lesson.labelled & lesson.privileged)
-        if not self.task.can_learn(lesson.hard[own]):
-            raise wrong(
-                "X_privileged", "present in labelled rows, of two classes at least",
-                f"{len(own)} rows with label and privilege", "Pass more rows, or a prefitted teacher.",
-            )  # fmt: skip
-        teacher = self._fit(lesson.rows(own))
-        asked = lesson.privileged if self.cross_fit is None else lesson.privileged & ~lesson.labelled
+            teacher, asked = self.teacher, lesson.privileged
+        else:
+            own = np.flatnonzero(lesson.labelled & lesson.privileged)
+            teacher = self._fit(lesson.rows(own))
+            asked = lesson.privileged if self.cross_fit is None else lesson.privileged & ~lesson.labelled
+            # No row is taught by a teacher that has seen its target.
+            for train, test in folds:
+                scores[own[test]] = self.ask(self._fit(lesson.rows(own[train])), lesson.rows(own[test]))
         if asked.any():
-            scores[asked] = self.task.scores(teacher, lesson.Z[asked])
-        if self.cross_fit is not None:
-            self._cross_fit(lesson, own, scores)
+            scores[asked] = self.ask(teacher, lesson.rows(asked))
         return teacher, scores
 
-    def _cross_fit(self, lesson: Lesson, own: np.ndarray, scores: np.ndarray) -> None:
-        """Let no row be taught by a teacher that has seen its target."""
-        for train, test in split_rows("cross_fit", self.cross_fit, self.task, lesson.rows(own)):
-            teacher = self._fit(lesson.rows(own[train]))
-            scores[own[test]] = self.task.scores(teacher, lesson.Z[own[test]])
+    def ask(self, teacher: Any, lesson: Lesson) -> np.ndarray:
+        """Return the teacher's scores (n, k); one that was fitted to frames elsewhere gets its names to compare."""
+        named = lesson.names is not None and hasattr(teacher, "feature_names_in_")
+        Z: Any = pd.DataFrame(lesson.Z, columns=pd.Index(lesson.names)) if named else lesson.Z
+        return self.task.scores(teacher, Z)
 
     def _fit(self, lesson: Lesson) -> Any:
-        scaler = StandardScaler() if self.transformer is None else clone(self.transformer)
-        teacher = self.task.default() if self.teacher is None else clone(self.teacher)
-        pipeline = teacher if isinstance(self.transformer, str) else make_pipeline(scaler, teacher)
-        return fit_weighted("teacher", pipeline, lesson.Z, lesson.y, lesson.weight)
+        return fit_weighted("teacher", self.model, lesson.Z, lesson.y, lesson.weight)
 
 
 def is_prefitted(teacher: Any, cross_fit: Any) -> bool:
     """Tell whether the teacher is used as it is."""
-    return (isinstance(cross_fit, str) and cross_fit == "prefit") or type(teacher).__name__ == "FrozenEstimator"
+    return (isinstance(cross_fit, str) and cross_fit == "prefit") or isinstance(teacher, FrozenEstimator)
 
 
 def check_prefitted(teacher: Any, cross_fit: Any) -> None:
@@ -266,33 +351,73 @@ def check_prefitted(teacher: Any, cross_fit: Any) -> None:
     if not is_prefitted(teacher, cross_fit):
         return
     try:
-        check_is_fitted(getattr(teacher, "estimator", teacher))
+        check_is_fitted(teacher)
     except (NotFittedError, TypeError):
-        expected = "fitted, because it is used as it is"
-        shown = "None" if teacher is None else f"an unfitted {type(getattr(teacher, 'estimator', teacher)).__name__}"
-        raise wrong("teacher", expected, shown, "Fit it first, or leave cross_fit=None.", NotFittedError) from None
+        template = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
+        shown = "None" if template is None else f"an unfitted {type(template).__name__}"
+        step = "Fit it first (and wrap it in FrozenEstimator, which a clone keeps fitted), or leave cross_fit=None."
+        raise wrong("teacher", "fitted, because it is used as it is", shown, step, NotFittedError) from None
 
 
-def split_rows(name: str, splitter: Any, task: Task, lesson: Lesson) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield train and test positions; an int gives contiguous (for classes: stratified) folds."""
-    n_rows = len(lesson.X)
-    if isinstance(splitter, int) and not 2 <= splitter <= n_rows:
-        raise wrong(name, f"between 2 and the {n_rows} rows to be split", splitter, "Use fewer folds or more rows.")
-    strata = lesson.hard.argmax(axis=1) if isinstance(task, Classification) else lesson.y
-    cv: Any = check_cv(splitter, strata, classifier=isinstance(task, Classification))
-    return cv.split(lesson.X, strata)
+def check_transformer(value: Any) -> None:
+    """Refuse what can not scale the teacher's features."""
+    passthrough = isinstance(value, str) and value == "passthrough"
+    if value is not None and not passthrough and (isinstance(value, type) or not hasattr(value, "transform")):
+        expected = 'a transformer, "passthrough" or None'
+        raise wrong("privileged_transformer", expected, value, "Use e.g. sklearn.preprocessing.RobustScaler().")
+
+
+def accepts_nan(estimator: Any) -> bool:
+    """Tell whether missing values may enter: a pipeline takes them if each step up to its first imputer does."""
+    if isinstance(estimator, Pipeline):
+        for step in _leaves(estimator):
+            if not accepts_nan(step) or type(step).__module__.startswith("sklearn.impute"):
+                return accepts_nan(step)
+        return True
+    inner = getattr(estimator, "estimator", None)
+    return get_tags(estimator).input_tags.allow_nan or (hasattr(inner, "fit") and accepts_nan(inner))
+
+
+def _leaves(pipeline: Any) -> Iterator[Any]:
+    """Yield the steps of a pipeline and of the pipelines in it."""
+    for _, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            yield from _leaves(step)
+        elif step is not None and not isinstance(step, str):
+            yield step
+
+
+def split_rows(name: str, splitter: Any, task: Task, lesson: Lesson) -> Folds:
+    """Return train and test positions; an int gives contiguous (for classes: stratified) folds."""
+    n_rows, classify = len(lesson.X), isinstance(task, Classification)
+    # Rows without label are a stratum of their own.
+    strata = np.where(lesson.labelled, lesson.hard.argmax(axis=1), lesson.hard.shape[1]) if classify else lesson.y
+    if isinstance(splitter, int | np.integer):
+        largest = int(np.bincount(strata).max()) if classify else n_rows
+        if splitter > largest:
+            what = "rows of the largest class" if classify else "rows to be split"
+            raise wrong(name, f"at most {largest}, the {what}", splitter, "Use fewer folds or more rows.")
+    cv: Any = check_cv(splitter, strata, classifier=classify)
+    folds: Any = [[check_positions(name, part, n_rows) for part in fold] for fold in cv.split(lesson.X, strata)]
+    return folds
 
 
 def fit_weighted(name: str, estimator: Any, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Any:
     """Fit with sample weights, which reach every step of a pipeline that takes them, the last in any case."""
     if weight is None:
         return estimator.fit(X, y)
+    takers = check_takes_weights(name, estimator)
+    with _routing_off():
+        return estimator.fit(X, y, **dict.fromkeys(takers, weight))
+
+
+def check_takes_weights(name: str, estimator: Any) -> list[str]:
+    """Return the fit arguments that take weights; the last step of a pipeline must have one."""
     takers = list(_weight_arguments(estimator, "", last=True))
     if not takers or takers[-1] is None:
         expected = "an estimator whose fit takes sample_weight" + (" or soft_targets" if name == "student" else "")
         raise wrong(name, expected, type(estimator).__name__, "Use e.g. a linear model or trees.", TypeError)
-    with _routing_off():
-        return estimator.fit(X, y, **dict.fromkeys(filter(None, takers), weight))
+    return [taker for taker in takers if taker is not None]
 
 
 def _weight_arguments(estimator: Any, prefix: str, last: bool) -> Iterator[str | None]:
@@ -314,36 +439,42 @@ def _routing_off() -> Iterator[None]:
 
 
 def read_privileged(
-    X: np.ndarray, values: Any, sees_both: bool, teacher: Any
+    X: np.ndarray, values: Any, sees_both: bool, teaching: Teaching
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
     """Return what the teacher sees (n, d_teacher), which rows have it, and the privileged names."""
     nothing = np.empty((len(X), 0)), np.zeros(len(X), dtype=bool), None
     if values is None:
         return nothing
     names = tuple(map(str, values.columns)) if hasattr(values, "columns") else None
-    Z, _ = flatten("X_privileged", values)
-    Z = _to_floats(np.asarray(Z))
+    Z = check_floats("X_privileged", flatten("X_privileged", values)[0])
+    if Z.ndim not in (1, 2):
+        expected = "of shape (n, d) or (n, steps, channels)"
+        raise wrong("X_privileged", expected, f"shape {Z.shape}", "Pass a dense array with one row per row of X.")
     Z = Z[:, None] if Z.ndim == 1 else Z
     check_same_rows("X_privileged", len(Z), len(X), "Pass the rows of the same windows, e.g. `w.take(rows)`.")
     if Z.shape[1] == 0 and not sees_both:
         return nothing
     missing = np.isnan(Z)
-    privileged = np.ones(len(X), dtype=bool)
-    if Z.shape[1]:
-        privileged = np.asarray(~missing.all(axis=1))
-    if missing[privileged].any() and not (teacher is not None and get_tags(teacher).input_tags.allow_nan):
-        row = int(np.flatnonzero(missing.any(axis=1) & privileged)[0])
-        raise wrong(
-            "X_privileged", "complete or all NaN in each row", f"NaN in part of row {row}",
-            "Impute it, blank the whole row, or use a teacher that accepts NaN.",
-        )  # fmt: skip
     check_finite("X_privileged", np.where(missing, 0.0, Z), "Replace infinities by NaN or a bound.")
-    return np.hstack([X, Z]) if sees_both else Z, privileged, names
+    privileged = np.logical_not(missing.all(axis=1)) if Z.shape[1] else np.ones(len(X), dtype=bool)
+    seen = np.hstack([X, Z]) if sees_both else Z
+    holes = np.isnan(seen).any(axis=1) & privileged
+    if holes.any() and not accepts_nan(teaching.model):
+        row = int(np.flatnonzero(holes)[0])
+        name = "X_privileged" if missing[row].any() else "X"
+        raise wrong(
+            name, "complete where the teacher sees it, or X_privileged all NaN", f"NaN in part of row {row}",
+            "Impute it, blank the row of X_privileged, or use a teacher that accepts NaN.",
+        )  # fmt: skip
+    return seen, privileged, names
 
 
 def flatten(name: str, values: Any) -> tuple[Any, tuple[int, ...]]:
     """Return windows (n, steps, channels) as (n, steps * channels), time-major, and their trailing shape."""
-    shape = tuple(getattr(values, "shape", ())) or np.asarray(values).shape
+    try:
+        shape = tuple(getattr(values, "shape", ())) or np.asarray(values).shape
+    except ValueError:  # a ragged list, which is refused where it is read
+        shape = ()
     if len(shape) == 3:
         return np.asarray(values).reshape(shape[0], -1), shape[1:]
     if len(shape) > 3:
@@ -351,12 +482,16 @@ def flatten(name: str, values: Any) -> tuple[Any, tuple[int, ...]]:
     return values, shape[1:]
 
 
-def _to_floats(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "biuf":
-        return values.astype(np.float64, copy=False)
-    return np.where(pd.isna(values), np.nan, values).astype(np.float64)
+def _without_probabilities(name: str, needed: str, model: Any) -> Exception:
+    step = "Wrap it in sklearn.calibration.CalibratedClassifierCV."
+    return wrong(name, f"a classifier with {needed}", type(model).__name__, step, TypeError)
 
 
 def _plain_labels(labels: np.ndarray) -> np.ndarray:
     """Return labels without the dtype that only missing values needed: 1.0 stays, objects become str or int."""
-    return np.asarray(labels.tolist()) if labels.dtype == object else labels
+    if labels.dtype != object:
+        return labels
+    listed = labels.tolist()
+    if 0 < sum(isinstance(label, str) for label in listed) < len(listed):
+        raise wrong("y", "labels of one kind", "text and numbers", "Turn them all into text, or into numbers.")
+    return np.asarray(listed)

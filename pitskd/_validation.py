@@ -31,7 +31,7 @@ def wrong(name: str, expected: str, got: Any, step: str, kind: type[Exception] =
     kind : type, default=ValueError
         ``ValueError`` for values, ``TypeError`` for kinds.
     """
-    shown = got if isinstance(got, str) else shorten(repr(got))
+    shown = got if isinstance(got, str) else shorten(repr(got.item() if isinstance(got, np.generic) else got))
     return kind(f"{name} must be {expected}, got {shown}. {step}")
 
 
@@ -137,9 +137,8 @@ def check_penalties(name: str, values: Any, *, above: bool = False) -> np.ndarra
 def check_two_classes(name: str, classes: np.ndarray) -> None:
     """Refuse labels of a single class."""
     if len(classes) < 2:
-        raise wrong(
-            name, "labels of at least two classes", f"one class {classes[0]!r}", "Pass rows of another class as well."
-        )  # fmt: skip
+        only = f"one class {classes.tolist()[0]!r}"
+        raise wrong(name, "labels of at least two classes", only, "Pass rows of another class as well.")
 
 
 def check_rows_for_folds(name: str, n_folds: int, n_rows: int) -> None:
@@ -173,13 +172,15 @@ def check_same_index(name: str, values: Any, reference: Any, step: str) -> None:
     if callable(index) or callable(expected) or index is None or expected is None:  # lists have a method `index`
         return
     if len(index) == len(expected) and not index.equals(expected):
-        row = int(np.flatnonzero(np.asarray(index != expected))[0])
-        raise wrong(name, "indexed like X", f"{index[row]} where X has {expected[row]} in row {row}", step)
+        # Indexes of different kinds need not be comparable; their entries as written always are.
+        for row, (given, label) in enumerate(zip(index, expected, strict=True)):
+            if repr(given) != repr(label):
+                raise wrong(name, "indexed like X", f"{given} where X has {label} in row {row}", step)
 
 
 def check_splitter(name: str, value: Any, step: str) -> None:
     """Refuse what can split no rows: folds are an integer of at least 2, a splitter, or pairs of positions."""
-    folds = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_) and value >= 2
+    folds = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 2
     splitter = hasattr(value, "split") or (isinstance(value, Iterable) and not isinstance(value, Mapping))
     if value is not None and not folds and (isinstance(value, str) or not splitter):
         raise wrong(name, "an integer of at least 2 or a splitter", value, step)
@@ -215,4 +216,6 @@ def _to_float(value: Any) -> float:
 def check_model(name: str, value: Any, kind: str) -> None:
     """Refuse what is not an unfitted or fitted estimator."""
     if value is not None and (isinstance(value, type) or not hasattr(value, "fit")):
-        raise wrong(name, f"a {kind}, an estimator with fit", value, "Pass an instance, or None for the default.", TypeError)
+        raise wrong(
+            name, f"a {kind}, an estimator with fit", value, "Pass an instance, or None for the default.", TypeError
+        )

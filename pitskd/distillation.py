@@ -40,8 +40,9 @@ class GeneralizedDistillationRegressor(RegressorMixin, Student):
     teacher_sees : "privileged" or "both", default="privileged"
         Whether the teacher sees `X_privileged` alone or ``[X, X_privileged]``.
     cross_fit : int, splitter, "prefit" or None, default=None
-        Folds whose soft targets come from a teacher that has not seen them; None: one teacher, in-sample. Rows in no
-        test fold keep their hard targets.
+        Folds of the rows with target and privileged part, whose soft targets come from a teacher that has not seen
+        them; None: one teacher, in-sample. Rows in no test fold keep their hard targets. "prefit" uses the teacher as
+        it is; inside a ``GridSearchCV``, which clones, wrap it in a ``FrozenEstimator`` instead.
     privileged_transformer : transformer, "passthrough" or None, default=None
         Scales what the teacher sees, inside `fit`; None is ``StandardScaler``.
 
@@ -134,8 +135,9 @@ class GeneralizedDistillationClassifier(Classifier, Student):
     teacher_sees : "privileged" or "both", default="privileged"
         Whether the teacher sees `X_privileged` alone or ``[X, X_privileged]``.
     cross_fit : int, splitter, "prefit" or None, default=None
-        Folds whose soft targets come from a teacher that has not seen them; None: one teacher, in-sample. Rows in no
-        test fold keep their hard targets.
+        Folds of the rows with target and privileged part, whose soft targets come from a teacher that has not seen
+        them; None: one teacher, in-sample. Rows in no test fold keep their hard targets. "prefit" uses the teacher as
+        it is; inside a ``GridSearchCV``, which clones, wrap it in a ``FrozenEstimator`` instead.
     privileged_transformer : transformer, "passthrough" or None, default=None
         Scales what the teacher sees, inside `fit`; None is ``StandardScaler``.
 
@@ -219,14 +221,16 @@ class GeneralizedDistillationRegressorCV(RegressorMixin, Search):
         Candidates for the student's penalty, set as its ``alpha`` or ``1 / C``. None: the nine of `TunedRidge` for the
         default student, no search for others.
     cv : int, splitter or iterable, default=5
-        Folds for the choice, such as ``TimeSeriesSplit(gap=window + horizon - 1)``; an int gives contiguous folds.
+        Folds for the choice, such as ``TimeSeriesSplit(gap=window + horizon - 1)``; an int gives contiguous folds of
+        the labelled rows.
 
     Attributes
     ----------
     best_params_ : dict
         Keys imitation, temperature (1) and penalty (NaN where there was no search).
     best_loss_, teacher_loss_ : float
-        Held-out mean squared error of the best student and of the teacher; NaN without a teacher.
+        Held-out mean squared error of the best student, and of the teacher on rows with a privileged part (NaN without
+        a teacher).
     cv_results_ : dict of ndarray
         One entry per candidate: imitation, temperature, penalty, mean_test_loss, split0_test_loss, ...
     best_estimator_ : GeneralizedDistillationRegressor
@@ -292,8 +296,8 @@ class GeneralizedDistillationClassifierCV(Classifier, Search):
         Candidates for the student's penalty, set as its ``alpha`` or ``1 / C``. None: the nine of
         `TunedLogisticRegression` for the default student, no search for others.
     cv : int, splitter or iterable, default=5
-        Folds for the choice, such as ``TimeSeriesSplit(gap=window + horizon - 1)``; an int gives stratified folds
-        without shuffling.
+        Folds for the choice, such as ``TimeSeriesSplit(gap=window + horizon - 1)``; an int gives stratified folds of
+        the labelled rows, without shuffling.
 
     Attributes
     ----------
@@ -301,7 +305,8 @@ class GeneralizedDistillationClassifierCV(Classifier, Search):
     best_params_ : dict
         Keys imitation, temperature and penalty (NaN where there was no search).
     best_loss_, teacher_loss_ : float
-        Held-out log-loss in nats of the best student and of the teacher; NaN without a teacher.
+        Held-out log-loss in nats of the best student, and of the teacher at temperature 1 on rows with a privileged
+        part (NaN without a teacher).
     cv_results_ : dict of ndarray
         One entry per candidate: imitation, temperature, penalty, mean_test_loss, split0_test_loss, ...
     best_estimator_ : GeneralizedDistillationClassifier
@@ -342,7 +347,8 @@ class GeneralizedDistillationClassifierCV(Classifier, Search):
         listed = list(self.temperatures) if is_list(self.temperatures) else [self.temperatures]
         if not listed:
             raise wrong("temperatures", "at least one number above 0", self.temperatures, "Use (1.0,).")
-        return [check_positive("temperatures", value, "Use e.g. (1.0, 2.0, 5.0).") for value in listed]
+        advice = "Use e.g. (1.0, 2.0, 5.0)."
+        return list(dict.fromkeys(check_positive("temperatures", value, advice) for value in listed))
 
     def _best(self, task: Task) -> GeneralizedDistillationClassifier:
         return GeneralizedDistillationClassifier(

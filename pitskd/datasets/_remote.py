@@ -183,6 +183,7 @@ def _download(entry: RemoteFile, folder: Path, originals: Sequence[str]) -> Path
     try:
         # pooch writes beside the target, checks the hash and renames: no other process sees half a file.
         with ExitStack() as open_things:
+            _silence(open_things)
             pooch.retrieve(
                 entry.address,
                 known_hash=f"sha256:{entry.sha256}",
@@ -195,6 +196,13 @@ def _download(entry: RemoteFile, folder: Path, originals: Sequence[str]) -> Path
     except ValueError:
         raise _unavailable(entry, path, originals, "what came has another sha256") from None
     return path
+
+
+def _silence(open_things: ExitStack) -> None:
+    """Let the progress bar speak alone while pooch works; its logger is everyone's and gets its level back."""
+    logger = pooch.get_logger()
+    open_things.callback(logger.setLevel, logger.level)
+    logger.setLevel("WARNING")
 
 
 def _downloader(entry: RemoteFile, open_things: ExitStack) -> Any:

@@ -497,7 +497,9 @@ def _hours(table: pd.DataFrame, file: Path, layout: _Layout) -> pd.DatetimeIndex
     try:
         found = pd.DatetimeIndex(pd.to_datetime(table[["year", "month", "day", "hour"]]))
     except (ValueError, TypeError) as error:
-        raise _not_the_data(file, layout, f"its year, month, day and hour are no times ({shorten(str(error))})") from error
+        raise _not_the_data(
+            file, layout, f"its year, month, day and hour are no times ({shorten(str(error))})"
+        ) from error
     n_common = min(len(found), len(expected))
     differs = np.flatnonzero(found[:n_common] != expected[:n_common])
     if len(differs):

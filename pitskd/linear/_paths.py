@@ -150,6 +150,8 @@ class _Logistic:
                 curvature = weight[..., 0] * p[..., k] * ((k == m) - p[..., m])
                 hessian[:, k, :, m, :] = self.design.T @ (curvature[..., None] * self.design)
                 hessian[:, k, -1, m, -1] += self._pin
+            # Where every probability has saturated nothing else holds the intercept; no optimum moves by it.
+            hessian[:, k, -1, k, -1] += 1e-12 * weight[..., 0].sum(axis=1)
             diagonal = np.arange(width - 1)
             hessian[:, k, diagonal, k, diagonal] += penalty
         size = n_logits * width

@@ -6,7 +6,6 @@ scikit-learn's ``Ridge``, ``1 / C`` of its ``LogisticRegression``. The intercept
 
 from __future__ import annotations
 
-import numbers
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -24,6 +23,7 @@ from pitskd._validation import (
     check_splitter,
     check_two_classes,
     check_weights,
+    wrong,
 )
 from pitskd.linear._paths import logistic_path, ridge_path
 
@@ -36,15 +36,17 @@ _PENALTIES = np.logspace(-4, 4, 9)
 class _Tuned(BaseEstimator, ABC):
     """Standardise, choose a penalty, fit: what both tasks share."""
 
-    def __init__(self, penalties: Any = None, cv: Any = 5) -> None:
+    def __init__(self, penalties: Any = None, cv: Any = None) -> None:
         self.penalties = penalties
         self.cv = cv
 
     def _fit(self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> None:
         penalties = self._penalty_grid()
         self.held_out_losses_ = self._held_out_losses(X, targets, y, sample_weight, penalties)
-        # Ties go to the strongest penalty.
-        best = len(penalties) - 1 - int(np.argmin(self.held_out_losses_[::-1]))
+        if np.isnan(self.held_out_losses_).all():  # nothing to choose by: the penalty nearest to 1
+            best = int(np.argmin(np.abs(np.log(penalties + 1e-300))))
+        else:  # ties go to the strongest
+            best = len(penalties) - 1 - int(np.argmin(self.held_out_losses_[::-1]))
         self.penalty_ = float(penalties[best])
         coef, intercept = self._paths(X, targets[None], penalties[best : best + 1], sample_weight)
         self.coef_, self.intercept_ = coef[0, 0], intercept[0, 0]
@@ -57,21 +59,28 @@ class _Tuned(BaseEstimator, ABC):
     def _held_out_losses(
         self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray, penalties: np.ndarray
     ) -> np.ndarray:
-        if len(penalties) == 1:
-            return np.full(1, np.nan)
         losses, weight = np.zeros(len(penalties)), 0.0
-        for train, test in self._folds(X, y):
+        for train, test in self._folds(X, y) if len(penalties) > 1 else ():
+            if not sample_weight[train].any():
+                raise wrong("cv", "a splitter whose training parts have weight", self.cv, "Use fewer folds.")
             coef, intercept = self._paths(X[train], targets[None, train], penalties, sample_weight[train])
             fold = self.losses(_linear(X[test], coef, intercept)[0], targets[test])
             losses += fold @ sample_weight[test]
             weight += sample_weight[test].sum()
-        return losses / weight
+        return losses / weight if weight else np.full(len(penalties), np.nan)
 
     def _folds(self, X: np.ndarray, y: np.ndarray) -> Any:
         check_splitter("cv", self.cv, "Use e.g. 5 or TimeSeriesSplit().")
         classify = isinstance(self, ClassifierMixin)
-        if isinstance(self.cv, numbers.Integral):
-            check_rows_for_folds("cv", int(self.cv), np.unique(y, return_counts=True)[1].max() if classify else len(X))
+        if self.cv is None:
+            scarcest = int(np.unique(y, return_counts=True)[1].min()) if classify else len(X)
+            n_folds: Any = min(5, scarcest)
+            return check_cv(n_folds, y, classifier=classify).split(X, y) if n_folds > 1 else ()
+        if isinstance(self.cv, int | np.integer):
+            check_rows_for_folds("cv", int(self.cv), len(X))
+            largest = int(np.unique(y, return_counts=True)[1].max()) if classify else len(X)
+            if self.cv > largest:
+                raise wrong("cv", f"at most {largest}, the rows of the largest class", self.cv, "Use e.g. cv=2.")
         splitter: Any = check_cv(self.cv, y, classifier=classify)
         return splitter.split(X, y)
 
@@ -139,15 +148,16 @@ class TunedRidge(RegressorMixin, _Tuned):
     ----------
     penalties : array of shape (n_penalties,), default=None
         L2 penalties on half the summed squares over standardised features, at least 0. None: 1e-4 .. 1e4, nine values.
-    cv : int, splitter or iterable, default=5
-        Folds for the choice; an int gives contiguous folds, which keep most overlapping windows apart.
+    cv : int, splitter or iterable, default=None
+        Folds for the choice; an int gives contiguous folds, which keep most overlapping windows apart. None: five, or
+        as many as there are rows.
 
     Attributes
     ----------
     penalty_ : float
         The chosen penalty.
     held_out_losses_ : ndarray of shape (n_penalties,)
-        Mean squared error at each penalty, ascending; NaN where there was no choice.
+        Mean squared error at each distinct penalty, ascending; NaN where there was no choice.
     coef_ : ndarray of shape (n_targets, n_features)
         For features as given.
     intercept_ : ndarray of shape (n_targets,)
@@ -214,15 +224,16 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
     ----------
     penalties : array of shape (n_penalties,), default=None
         L2 penalties on the summed cross-entropy over standardised features, above 0. None: 1e-4 .. 1e4, nine values.
-    cv : int, splitter or iterable, default=5
-        Folds for the choice; an int gives stratified folds without shuffling.
+    cv : int, splitter or iterable, default=None
+        Folds for the choice; an int gives stratified folds without shuffling. None: five, or as many as the scarcest
+        class has rows; where it has one, there is no choice and the penalty nearest to 1 is taken.
 
     Attributes
     ----------
     penalty_ : float
         The chosen penalty.
     held_out_losses_ : ndarray of shape (n_penalties,)
-        Mean log-loss in nats at each penalty, ascending; NaN where there was no choice.
+        Mean log-loss in nats at each distinct penalty, ascending; NaN where there was no choice.
     classes_ : ndarray of shape (n_classes,)
     coef_ : ndarray of shape (n_logits, n_features)
         For features as given; one logit for two classes, else one per class.
