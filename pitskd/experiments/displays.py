@@ -81,7 +81,7 @@ def plot_differences(table: pd.DataFrame, *, ax: Any = None) -> Any:
     ax.axvline(0.0, color="black", linewidth=0.8)
     ax.set_yticks(place, [f"{task}: {method}" for task, method in zip(shown["task"], shown["method"], strict=True)])
     ax.tick_params(axis="y", labelsize="small")
-    ax.set_xlabel("accuracy minus tuned baseline (95 % intervals: t thick, resamples and time blocks thin)")
+    ax.set_xlabel("accuracy minus tuned baseline\n95 % intervals: t thick, resamples and time blocks thin")
     return ax
 
 
