@@ -41,9 +41,9 @@ def no_network():
 
 @pytest.fixture(autouse=True)
 def global_generators_untouched():
-    before = np.random.get_state(legacy=True), random.getstate()  # noqa: NPY002
+    before = np.random.get_state(legacy=True), random.getstate()
     yield
-    after = np.random.get_state(legacy=True), random.getstate()  # noqa: NPY002
+    after = np.random.get_state(legacy=True), random.getstate()
     assert after[1] == before[1], "python's global generator was used; pass random_state"
     for now, then in zip(after[0], before[0], strict=True):
         assert np.array_equal(now, then), "numpy's global generator was used; pass random_state"

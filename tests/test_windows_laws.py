@@ -49,12 +49,15 @@ def problems(draw, live=None):
     return frame, options
 
 
+def as_list(given):
+    return given if isinstance(given, list) else [given]
+
+
 def read_slowly(
     frame, *, target, window, horizon, stride, groups, privileged, privileged_columns, require_target, max_gap
 ):
     """Read the contract row by row: lists of X, X_privileged, y and the rows of all they hold."""
     values, times, names = frame.to_numpy(), frame.index.to_numpy(), list(frame.columns)
-    as_list = lambda given: given if isinstance(given, list) else [given]  # noqa: E731
     targets, horizons = as_list(target), as_list(horizon)
     taken = [] if privileged_columns is None else as_list(privileged_columns)
     shared = [names.index(c) for c in names if c not in taken]

@@ -76,9 +76,9 @@ def undocumented(value):
 )
 @pytest.mark.filterwarnings("ignore:X_privileged is None", "ignore:The least populated class")
 def test_scikit_learn_accepts_the_estimator(estimator, check):
-    state = np.random.get_state(legacy=True)  # noqa: NPY002  some checks of scikit-learn draw from the global generator
+    state = np.random.get_state(legacy=True)  # some checks of scikit-learn draw from the global generator
     check(estimator)
-    np.random.set_state(state)  # noqa: NPY002
+    np.random.set_state(state)
 
 
 def test_the_walk_finds_estimators_and_builders():

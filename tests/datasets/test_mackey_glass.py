@@ -203,9 +203,9 @@ def test_drawn_histories_lie_around_the_given_one():
 
 
 def test_global_generators_are_left_alone():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state()[1].copy()
     simulate(10, noise=0.1, n_series=2, random_state=None)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
 def test_given_history_is_left_as_it_was():

@@ -216,10 +216,10 @@ def test_constant_difference_has_a_two_way_interval_of_width_zero():
 
 def test_bootstrap_repeats_with_its_seed_and_leaves_the_global_generator_alone():
     sums, counts = crossed(np.random.default_rng(11)), np.ones((20, 20))
-    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the state that must not move
+    before = np.random.get_state()[1].copy()
     assert two_way_bootstrap(sums, counts, random_state=3) == two_way_bootstrap(sums, counts, random_state=3)
     assert two_way_bootstrap(sums, counts, random_state=3) != two_way_bootstrap(sums, counts, random_state=4)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
 @pytest.mark.parametrize(
