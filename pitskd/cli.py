@@ -24,9 +24,19 @@ def main() -> None:
 
 
 Repeats = Annotated[int, typer.Option(min=2, help="Resamples per task; seeds SEED .. SEED + REPEATS - 1.")]
-Jobs = Annotated[int, typer.Option(help="Processes; -1 for all cores.")]
+
+
+def _check_jobs(jobs: int) -> int:
+    if jobs == 0 or jobs < -1:
+        raise typer.BadParameter(f"{jobs} is neither -1 (all cores) nor at least 1.")
+    return jobs
+
+
+Jobs = Annotated[int, typer.Option(help="Processes; -1 for all cores.", callback=_check_jobs)]
 Seed = Annotated[int, typer.Option(min=0, help="First seed.")]
-Out = Annotated[Path, typer.Option(help="Folder for the report, made if missing; a rerun continues there.")]
+Out = Annotated[
+    Path, typer.Option(file_okay=False, help="Folder for the report, made if missing; a rerun continues there.")
+]
 DataHome = Annotated[
     Path | None, typer.Option(help="Folder with the real data; default: PITSKD_DATA_HOME, then the cache.")
 ]
@@ -95,7 +105,10 @@ def _reproduce(parts: Sequence[str], repeats: int, jobs: int, seed: int, out: Pa
     from pitskd.experiments.report import write_report
     from pitskd.experiments.run import run_tasks
 
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{out} cannot be made: {error.strerror}.", param_hint="--out") from None
     done, left_out = {}, {}
     for part in parts:
         try:

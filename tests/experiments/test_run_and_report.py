@@ -182,11 +182,20 @@ def test_exactly_the_stated_seeds_are_used(quick_parts, tmp_path):
     assert sorted(pd.read_csv(tmp_path / "results.csv")["seed"].unique()) == [5, 6, 7]
 
 
-@pytest.mark.parametrize("options", [["--repeats", "1"], ["--repeats", "x"], ["--seed", "-1"]])
+@pytest.mark.parametrize("options", [["--repeats", "1"], ["--repeats", "x"], ["--seed", "-1"], ["--jobs", "0"]])
 def test_bad_options_end_with_code_2_before_any_work(options, tmp_path):
     done = CliRunner().invoke(cli.app, ["reproduce", *options, "--out", str(tmp_path / "new")])
     assert done.exit_code == 2
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_report_folder_that_cannot_be_made_is_one_clear_error(out, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    done = CliRunner().invoke(cli.app, ["reproduce", "simulations", "--out", str(tmp_path / out)])
+    assert done.exit_code == 2
+    assert "--out" in done.output
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_the_installed_command_shows_its_parts_without_loading_them():
