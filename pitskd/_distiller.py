@@ -31,12 +31,14 @@ from pitskd._teaching import (
 )
 from pitskd._validation import (
     check_choice,
+    check_complete,
     check_fraction,
     check_model,
     check_penalties,
     check_same_index,
     check_same_rows,
     check_splitter,
+    check_text_free,
     check_weights,
     is_list,
     wrong,
@@ -44,6 +46,8 @@ from pitskd._validation import (
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 
 __all__: list[str] = []
+
+_IMPUTE = "Impute it, or use a student that accepts NaN such as HistGradientBoostingClassifier."
 
 
 class Distillation(BaseEstimator, ABC):
@@ -72,8 +76,9 @@ class Distillation(BaseEstimator, ABC):
         if X_privileged is not None:
             check_same_index("X_privileged", X_privileged, X, "Use X_privileged.loc[X.index].")
         flat, self._trailing_shape = flatten("X", X)
-        finite: Any = "allow-nan" if accepts_nan(self._student(task)) else True
-        array = validate_data(self, flat, ensure_all_finite=finite, ensure_min_samples=2)
+        check_text_free("X", flat)
+        array = validate_data(self, flat, ensure_all_finite=False, ensure_min_samples=2)
+        check_complete("X", array, allow_nan=accepts_nan(self._student(task)), step=_IMPUTE)
         targets, hard, labelled = task.read(y)
         check_same_rows("y", len(hard), len(array), "Pass one target per row.")
         sees_both, teaching = self.teacher_sees == "both", self._teaching(task)
@@ -166,8 +171,9 @@ class Distillation(BaseEstimator, ABC):
                 "X", f"of shape (n, {', '.join(map(str, self._trailing_shape))}) as in fit", f"shape {np.shape(X)}",
                 "Pass windows of the same length and channels.",
             )  # fmt: skip
-        finite: Any = "allow-nan" if accepts_nan(self.student_) else True
-        return validate_data(self, flat, ensure_all_finite=finite, reset=False)
+        check_text_free("X", flat)
+        array = validate_data(self, flat, ensure_all_finite=False, reset=False)
+        return check_complete("X", array, allow_nan=accepts_nan(self.student_), step=_IMPUTE)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict with the student alone.

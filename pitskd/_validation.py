@@ -213,6 +213,29 @@ def _to_float(value: Any) -> float:
     return float(value)
 
 
+def check_text_free(name: str, values: Any) -> None:
+    """Refuse text and times before anything tries to make numbers of them."""
+    array = np.asarray(values)
+    found = [array.dtype] if array.dtype.kind in "USmM" else []
+    if array.dtype.kind == "O" and array.ndim:
+        found = [repr(value) for value in array.ravel() if isinstance(value, str)]
+    if found:
+        step = "Encode it, e.g. with sklearn.preprocessing.OneHotEncoder, or drop it."
+        raise wrong(name, "numbers", str(found[0]), step)
+
+
+def check_complete(name: str, array: np.ndarray, *, allow_nan: bool, step: str) -> np.ndarray:
+    """Return the array if it holds no infinity and, unless allowed, no NaN."""
+    if array.dtype.kind == "f":
+        infinite, missing = np.isinf(array), np.isnan(array)
+        bad = infinite if allow_nan else infinite | missing
+        if bad.any():
+            row = int(np.flatnonzero(bad.any(axis=1))[0])
+            what = "infinity" if infinite[row].any() else "NaN"
+            raise wrong(name, "finite or NaN" if allow_nan else "finite", f"{what} in row {row}", step)
+    return array
+
+
 def check_model(name: str, value: Any, kind: str) -> None:
     """Refuse what is not an unfitted or fitted estimator."""
     if value is not None and (isinstance(value, type) or not hasattr(value, "fit")):

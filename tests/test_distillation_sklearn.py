@@ -266,9 +266,15 @@ CONTENT = {
     ),
     "infinite privilege": (lambda X, Z, y: (X, with_value(Z, (3, 0), np.inf), y), "X_privileged must be finite"),
     "privilege of four axes": (lambda X, Z, y: (X, Z.reshape(60, 1, 1, 2), y), "X_privileged must be of shape"),
-    "NaN in X": (lambda X, Z, y: (with_value(X, (3, 0), np.nan), Z, y), "Input X contains NaN"),
-    "infinity in X": (lambda X, Z, y: (with_value(X, (3, 0), np.inf), Z, y), "Input X contains infinity"),
-    "text in X": (lambda X, Z, y: (with_value(X, (3, 0), "cold"), Z, y), "could not convert string to float: 'cold'"),
+    "NaN in X": (lambda X, Z, y: (with_value(X, (3, 0), np.nan), Z, y), "X must be finite, got NaN in row 3. Impute"),
+    "infinity in X": (
+        lambda X, Z, y: (with_value(X, (3, 0), np.inf), Z, y), "X must be finite, got infinity in row 3. Impute",
+    ),
+    "text in X": (lambda X, Z, y: (with_value(X, (3, 0), "cold"), Z, y), "X must be numbers, got 'cold'. Encode"),
+    "an array of text": (lambda X, Z, y: (np.full(X.shape, "a"), Z, y), "X must be numbers, got <U1. Encode"),
+    "a frame with text": (
+        lambda X, Z, y: (pd.DataFrame(X).assign(wind="NE"), Z, y), "X must be numbers, got 'NE'. Encode",
+    ),
     "X of four axes": (lambda X, Z, y: (X.reshape(60, 1, 2, 2), Z, y), "X must be of shape"),
     "no rows": (lambda X, Z, y: (X[:0], Z[:0], y[:0]), "0 sample"),
     "one row": (lambda X, Z, y: (X[:1], Z[:1], y[:1]), "1 sample"),
