@@ -8,10 +8,10 @@ from pitskd.experiments.compare import (
     time_blocks,
     two_way_bootstrap,
 )
+from pitskd.experiments.competitors import Prediction, Resample
 from pitskd.experiments.displays import plot_differences, plot_imitation, plot_learning_curve, plot_window
 from pitskd.experiments.protocols import (
     EventTask,
-    Resample,
     SimulationTask,
     Task,
     mackey_glass_task,
@@ -24,6 +24,7 @@ from pitskd.experiments.run import run_tasks
 __all__ = [
     "EventTask",
     "Interval",
+    "Prediction",
     "Resample",
     "SimulationTask",
     "Task",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pitskd._validation import check_integer, wrong
-from pitskd.experiments.protocols import BASELINE, PATH, STUDENT, TEACHER
+from pitskd.experiments.competitors import BASELINE, PATH, STUDENT, TEACHER
 from pitskd.windows import PrivilegedWindows
 
 __all__ = ["plot_differences", "plot_imitation", "plot_learning_curve", "plot_window"]

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pitskd.experiments.compare import compare_methods, is_gain
-from pitskd.experiments.displays import plot_differences, plot_imitation
-from pitskd.experiments.protocols import (
+from pitskd.experiments.competitors import (
     BASELINE,
     CONTROLS,
     MARGIN,
@@ -21,8 +20,9 @@ from pitskd.experiments.protocols import (
     SAME_LOSS,
     STUDENT,
     TEACHER,
-    Task,
 )
+from pitskd.experiments.displays import plot_differences, plot_imitation
+from pitskd.experiments.protocols import Task
 
 __all__ = ["summarise", "write_report"]
 

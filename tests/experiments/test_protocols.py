@@ -6,18 +6,8 @@ import pandas as pd
 import pytest
 
 from pitskd.experiments import protocols
-from pitskd.experiments.protocols import (
-    BASELINE,
-    NO_MIDDLE,
-    PATH,
-    SAME_LOSS,
-    STUDENT,
-    TEACHER,
-    EventTask,
-    mackey_glass_task,
-    pm25_tasks,
-    simulation_tasks,
-)
+from pitskd.experiments.competitors import BASELINE, MARGIN, NO_MIDDLE, PATH, SAME_LOSS, STUDENT, TEACHER
+from pitskd.experiments.protocols import EventTask, mackey_glass_task, pm25_tasks, simulation_tasks
 
 
 def predictions(task, resample, seed=0):
@@ -58,7 +48,7 @@ def test_controls_read_no_privileged_part_at_all(small_task):
     noise = np.random.default_rng(0).normal(size=resample.X_privileged.shape)
     before = predictions(small_task, resample)
     after = predictions(small_task, replace(resample, X_privileged=noise))
-    for method in (BASELINE, protocols.MARGIN, NO_MIDDLE, SAME_LOSS, f"{PATH} 0"):
+    for method in (BASELINE, MARGIN, NO_MIDDLE, SAME_LOSS, f"{PATH} 0"):
         assert np.array_equal(before[method], after[method])
     assert not np.array_equal(before[f"{PATH} 1"], after[f"{PATH} 1"])
 

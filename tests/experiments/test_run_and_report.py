@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from pitskd import DatasetError, cli, make_windows
 from pitskd.experiments import displays, report, run
-from pitskd.experiments.protocols import BASELINE, PATH, STUDENT, TEACHER, simulation_tasks
+from pitskd.experiments.competitors import BASELINE, PATH, STUDENT, TEACHER
+from pitskd.experiments.protocols import simulation_tasks
 from pitskd.experiments.run import run_tasks
 
 matplotlib.use("agg")
