@@ -52,6 +52,11 @@ def every_part(
     data_home: DataHome = None,
 ) -> None:
     """Run all parts, or one of them by name."""
+    given = [
+        name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if context.invoked_subcommand is not None and given:
+        raise typer.BadParameter(f"--{given[0].replace('_', '-')} must stand behind {context.invoked_subcommand}.")
     if context.invoked_subcommand is None:
         _reproduce(list(_PARTS), repeats, jobs, seed, out, data_home)
 
@@ -65,7 +70,7 @@ def _simulations(data_home: Path | None) -> Sequence[Any]:
 def _mackey_glass(data_home: Path | None) -> Sequence[Any]:
     from pitskd.experiments.protocols import mackey_glass_task
 
-    return [mackey_glass_task()]
+    return [mackey_glass_task(), mackey_glass_task(weak_penalties=True)]
 
 
 def _pm25(data_home: Path | None) -> Sequence[Any]:
@@ -106,16 +111,18 @@ def _reproduce(parts: Sequence[str], repeats: int, jobs: int, seed: int, out: Pa
     from pitskd.experiments.run import run_tasks
 
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        (out / "resamples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise typer.BadParameter(f"{out} cannot be made: {error.strerror}.", param_hint="--out") from None
-    done, left_out = {}, {}
-    for part in parts:
+    ready, done, left_out = {}, {}, {}
+    for part in parts:  # all data are read before any work
         try:
-            tasks = _PARTS[part][0](data_home)
+            ready[part] = _PARTS[part][0](data_home)
         except DatasetError as error:
             left_out[part] = str(error)
-            continue
+        except ValueError as error:  # a data folder that is none
+            raise typer.BadParameter(str(error)) from None
+    for part, tasks in ready.items():
         typer.echo(f"{part}: {len(tasks)} tasks x {repeats} resamples", err=True)
         done[part] = (tasks, run_tasks(tasks, range(seed, seed + repeats), out / "resamples", n_jobs=jobs))
     for part, reason in left_out.items():

@@ -35,16 +35,20 @@ def plot_window(windows: PrivilegedWindows, row: int = 0, *, channel: int = 0, a
     ax : matplotlib Axes
     """
     check_integer("row", row, minimum=0, step=f"There are {windows.n_windows} windows.")
+    if channel not in range(len(windows.feature_names)):
+        raise wrong("channel", f"below {len(windows.feature_names)}", channel, "Count the channels of X from 0.")
     one, ax = windows.take([row]), _axes(ax)
     name = one.feature_names[channel]
     ax.plot(np.arange(1 - one.window, 1), one.X[0, :, channel], "o-", color="C0", label="input: student and teacher")
     if one.X_privileged is not None and name in one.privileged_feature_names and len(one.privileged_steps):
         seen = one.X_privileged[0, :, one.privileged_feature_names.index(name)]
         ax.plot(one.privileged_steps, seen, "s--", color="C1", label="privileged: teacher only")
-    for step, target in zip(np.atleast_1d(one.horizon), np.atleast_1d(one.y[0]), strict=False):
-        if one.y.dtype.kind == "i" and one.X.dtype.kind == "f":
+    targets = dict(zip(one.target_names, np.atleast_1d(one.y[0]), strict=True))
+    for step in np.atleast_1d(one.horizon):
+        target = targets.get(f"{name}+{step}")
+        if target is not None and one.y.dtype.kind == "i" and one.X.dtype.kind == "f":
             ax.axvline(step, color="C3", linestyle=":", label=f"target: label {target}")
-        else:
+        elif target is not None:
             ax.plot(step, target, "*", color="C3", markersize=13, label="target")
     ax.axvline(0.5, color="grey", linewidth=0.8)
     ax.set_xlabel("rows from the origin")

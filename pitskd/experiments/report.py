@@ -59,14 +59,17 @@ def _row(cells: pd.DataFrame, task: Task) -> dict[str, Any]:
     intervals = ["difference", "lower", "upper", "bootstrap_lower", "bootstrap_upper", "n_splits"]
     row |= {name: table.loc[STUDENT, name] for name in intervals}
     row["published"] = ", ".join(f"{method} {value:.3g}" for method, value in task.published.items())
-    return row | {"verdict": _words(judged, task.material)}
+    least = row[STUDENT] - max(row[method] for method in (BASELINE, *controls))
+    return row | {"verdict": _words(judged, least, task.material)}
 
 
-def _words(judged: pd.Series, material: float) -> str:
+def _words(judged: pd.Series, least: float, material: float) -> str:
     """Say the verdict with the number that decided it: the difference to the hardest opponent."""
     verdict = str(judged["verdict"])
-    if verdict == "gain" and judged["difference"] < material:
+    if verdict == "gain" and least < material:
         verdict = f"no material gain (below {material:g})"
+    if verdict == "no evidence" and judged[["upper", "bootstrap_upper"]].max() < 0:
+        verdict = "no gain, a control is better"
     return f"{verdict}: {judged['difference']:+.4f} against {judged['hardest']}"
 
 

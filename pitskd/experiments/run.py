@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import scipy
+import sklearn
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -55,7 +58,7 @@ def run_tasks(
     kept.mkdir(parents=True, exist_ok=True)
     files = {(number, seed): kept / _file_name(task, seed) for number, task in enumerate(tasks) for seed in seeds}
     open_jobs = [
-        delayed(_score)(tasks[number], seed, file) for (number, seed), file in files.items() if not file.exists()
+        delayed(_score)(tasks[number], seed, file) for (number, seed), file in files.items() if not _finished(file)
     ]
     pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     with tqdm(total=len(files), initial=len(files) - len(open_jobs), disable=not progress, unit="resample") as bar:
@@ -72,6 +75,17 @@ def _score(task: Task, seed: int, file: Path) -> None:
     unfinished.replace(file)  # atomic: a file that exists is whole
 
 
+def _finished(file: Path) -> bool:
+    """Tell whether a resample is there and readable; a damaged one is computed again."""
+    if not file.exists():
+        return False
+    try:
+        cells = pd.read_csv(file)
+    except ValueError:  # empty or torn
+        return False
+    return {"task", "seed", "method", "block", "n_test", "sum"} <= set(cells) and len(cells) > 0
+
+
 def _file_name(task: Task, seed: int) -> str:
     name = re.sub(r"[^\w.]+", "-", task.name)
     return f"{name}-{task.fingerprint()}-{seed}.csv"
@@ -81,7 +95,7 @@ def _file_name(task: Task, seed: int) -> str:
 def _code_version() -> str:
     """Digest of the package's own source: results of other code must not be mixed in."""
     package = Path(pitskd.__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr([module.__version__ for module in (np, scipy, sklearn)]).encode())
     for source in sorted(package.rglob("*.py")):
         digest.update(source.relative_to(package).as_posix().encode() + source.read_bytes())
     return digest.hexdigest()[:12]

@@ -87,7 +87,7 @@ def test_too_few_windows_are_refused_before_any_training(small_task):
 
 
 def test_one_window_a_day_never_overlaps_and_starts_at_every_hour(frame):
-    days = protocols._OneADay.of(pm25_tasks(frame)[0].windows, frame)
+    days = protocols._OneADay.of(pm25_tasks(frame)[0].windows, frame, 210)
     starts = days.first[days.draw(np.random.default_rng(0))]
     assert (np.diff(starts) >= days.length).all()
     assert set(starts % 24) == set(range(24))

@@ -92,14 +92,33 @@ def test_the_table_has_one_row_per_task_with_every_column_of_the_protocol(result
     assert row["n_splits"] == 4
 
 
-def judged(verdict, difference):
-    return pd.Series({"verdict": verdict, "difference": difference, "hardest": "permuted-x* control"})
+def judged(verdict, difference, upper=1.0):
+    bounds = {"upper": upper, "bootstrap_upper": float("nan")}
+    return pd.Series({"verdict": verdict, "difference": difference, "hardest": "permuted-x* control", **bounds})
 
 
-def test_the_word_gain_needs_a_material_difference():
-    assert report._words(judged("gain", 0.04), 0.03) == "gain: +0.0400 against permuted-x* control"
-    assert report._words(judged("gain", 0.01), 0.03).startswith("no material gain (below 0.03): +0.0100")
-    assert report._words(judged("no evidence", 0.5), 0.0).startswith("no evidence")
+def test_the_word_gain_needs_a_material_difference_to_every_opponent():
+    assert report._words(judged("gain", 0.04), 0.035, 0.03) == "gain: +0.0400 against permuted-x* control"
+    assert report._words(judged("gain", 0.04), 0.01, 0.03).startswith("no material gain (below 0.03): +0.0400")
+    assert report._words(judged("no evidence", 0.5), 0.5, 0.0).startswith("no evidence")
+
+
+def test_a_student_that_is_beaten_by_a_control_is_said_to_be():
+    words = report._words(judged("no evidence", -0.02, upper=-0.01), -0.02, 0.0)
+    assert words == "no gain, a control is better: -0.0200 against permuted-x* control"
+
+
+def test_a_damaged_resample_is_computed_again(small_simulation, tmp_path):
+    first = run_tasks([small_simulation], range(2), tmp_path, progress=False)
+    for file, content in zip(sorted(tmp_path.rglob("*.csv")), ["", "task,seed\n"], strict=True):
+        file.write_text(content)
+    pd.testing.assert_frame_equal(run_tasks([small_simulation], range(2), tmp_path, progress=False), first)
+
+
+def test_options_before_the_part_are_refused_and_not_dropped(tmp_path):
+    done = CliRunner().invoke(cli.app, ["reproduce", "--out", str(tmp_path / "new"), "simulations"])
+    assert done.exit_code == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_report_names_what_was_left_out_and_shows_existing_figures(results, small_task, tmp_path):
