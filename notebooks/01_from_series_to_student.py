@@ -88,7 +88,7 @@ _ = plot_learning_curve(results)
 # The word *gain* appears only where the paired intervals exclude zero against the tuned baseline **and** every
 # control: the same loss without a teacher, the inputs' own dynamics without the middle, a teacher on permuted
 # privileged rows, and ridge regression of the number itself. On this noise-free series that last one needs no teacher
-# and is better than all.
+# and is better than the student.
 
 # %%
 summarise(at_100, [tasks[100]]).round(4).T
