@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+import pitskd
 from pitskd.experiments.compare import compare_methods, is_gain
 from pitskd.experiments.competitors import (
     BASELINE,
@@ -97,7 +98,10 @@ def write_report(
     table = pd.concat([summarise(cells, tasks) for tasks, cells in parts.values()], ignore_index=True)
     table.to_csv(out / "table.csv", index=False)
     figures = [figure for name, (_, cells) in parts.items() for figure in _draw(name, cells, out)]
-    (out / "report.md").write_text(_markdown(table, figures, left_out), encoding="utf-8")
+    origin = (
+        f"pitskd {pitskd.__version__}, seeds {results['seed'].min()} to {results['seed'].max()}, {len(table)} tasks."
+    )
+    (out / "report.md").write_text(_markdown(table, figures, left_out, origin), encoding="utf-8")
     return table
 
 
@@ -123,7 +127,7 @@ def _draw(name: str, cells: pd.DataFrame, out: Path) -> list[str]:
     return names
 
 
-def _markdown(table: pd.DataFrame, figures: Sequence[str], left_out: Mapping[str, str]) -> str:
+def _markdown(table: pd.DataFrame, figures: Sequence[str], left_out: Mapping[str, str], origin: str) -> str:
     lines = [
         "# Does the privileged information help?",
         "",
@@ -131,6 +135,8 @@ def _markdown(table: pd.DataFrame, figures: Sequence[str], left_out: Mapping[str
         "the 95 % t interval over resamples (conditional on this series), then the two-way bootstrap over resamples",
         "and blocks of test time. *gain* stands only where both intervals exclude zero against the baseline and every",
         "control. The number behind a verdict is the difference to the hardest opponent. A gain can be real and small.",
+        "",
+        f"{origin} No correction is made for the number of tasks.",
         "",
         *_markdown_table(table),
         "",

@@ -125,6 +125,7 @@ def test_the_report_names_what_was_left_out_and_shows_existing_figures(results, 
     report.write_report({"small": ([small_task], results)}, tmp_path, {"pm25": "Put the file there."})
     text = (tmp_path / "report.md").read_text()
     assert "**Left out: pm25.** Put the file there." in text
+    assert "seeds 0 to 3, 1 tasks." in text
     for figure in ("small-differences.png", "small-imitation.png"):
         assert f"({figure})" in text
         assert (tmp_path / figure).stat().st_size > 5000
