@@ -33,7 +33,18 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         GeneralizedDistillationRegressor,
         GeneralizedDistillationRegressorCV,
     )
-    from pitskd.linear import TunedLogisticRegression, TunedRidge
+    from pitskd.linear import (
+        AnchoredDistillationClassifier,
+        AnchoredDistillationClassifierCV,
+        AnchoredDistillationRegressor,
+        AnchoredDistillationRegressorCV,
+        ChainDistillationClassifier,
+        ChainDistillationClassifierCV,
+        ChainDistillationRegressor,
+        ChainDistillationRegressorCV,
+        TunedLogisticRegression,
+        TunedRidge,
+    )
     from pitskd.windows import PrivilegedWindows, make_windows
 
 __version__ = "0.1.0"
@@ -56,7 +67,18 @@ _ROOMS = {
         "simulate_relevant_features",
         "simulate_sample_dependent_features",
     ),
-    "linear": ("TunedLogisticRegression", "TunedRidge"),
+    "linear": (
+        "AnchoredDistillationClassifier",
+        "AnchoredDistillationClassifierCV",
+        "AnchoredDistillationRegressor",
+        "AnchoredDistillationRegressorCV",
+        "ChainDistillationClassifier",
+        "ChainDistillationClassifierCV",
+        "ChainDistillationRegressor",
+        "ChainDistillationRegressorCV",
+        "TunedLogisticRegression",
+        "TunedRidge",
+    ),
     "distillation": (
         "GeneralizedDistillationClassifier",
         "GeneralizedDistillationClassifierCV",

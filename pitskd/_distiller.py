@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from pitskd._teaching import (
-    Classification,
-    Folds,
-    Lesson,
-    Task,
-    Teaching,
-    accepts_nan,
-    check_prefitted,
-    check_transformer,
-    flatten,
-    is_prefitted,
-    read_privileged,
-    split_rows,
-    teach,
-)
+from pitskd._estimator import Classifying, Distillation, Searching
+from pitskd._lessons import Classification, Lesson, Task, teach
+from pitskd._teaching import Teaching, accepts_nan, check_prefitted, check_transformer, is_prefitted
 from pitskd._validation import (
     check_choice,
-    check_complete,
     check_fraction,
     check_model,
     check_penalties,
-    check_same_index,
-    check_same_rows,
     check_splitter,
-    check_text_free,
-    check_weights,
     is_list,
     wrong,
 )
@@ -47,52 +28,15 @@ from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 
 __all__: list[str] = []
 
-_IMPUTE = "Impute it, or use a student that accepts NaN such as HistGradientBoostingClassifier."
 
-
-class Distillation(BaseEstimator, ABC):
-    """Reading rows and predicting: what single students and searches share."""
+class Generalized(Distillation):
+    """A teacher on privileged features and a student: what single students and searches share."""
 
     teacher: Any
     student: Any
     teacher_sees: str
     cross_fit: Any
     privileged_transformer: Any
-    student_: Any
-    __metadata_request__fit = {"X_privileged": True}  # noqa: RUF012  scikit-learn reads this name from the class
-
-    @abstractmethod
-    def _task(self) -> Task:
-        """Return a fresh task."""
-
-    def _read(
-        self, task: Task, X: Any, y: Any, X_privileged: Any, sample_weight: Any, imitations: set[float]
-    ) -> Lesson:
-        """Check every argument before any work."""
-        if y is None:
-            step = f"{type(self).__name__} requires y to be passed, but the target y is None."
-            raise wrong("y", "one target per row of X", None, step)
-        self._check_settings(task)
-        if X_privileged is not None:
-            check_same_index("X_privileged", X_privileged, X, "Use X_privileged.loc[X.index].")
-        flat, self._trailing_shape = flatten("X", X)
-        check_text_free("X", flat)
-        array = validate_data(self, flat, ensure_all_finite=False, ensure_min_samples=2)
-        check_complete("X", array, allow_nan=accepts_nan(self._student(task)), step=_IMPUTE)
-        targets, hard, labelled = task.read(y)
-        check_same_rows("y", len(hard), len(array), "Pass one target per row.")
-        sees_both, teaching = self.teacher_sees == "both", self._teaching(task)
-        Z, privileged, names = read_privileged(array, X_privileged, sees_both, teaching)
-        self._remember(names)
-        weight = sample_weight
-        if weight is not None:
-            weight = check_weights("sample_weight", _check_sample_weight(weight, array, dtype=np.float64))
-        if names is not None and sees_both:
-            own = getattr(self, "feature_names_in_", None)
-            names = None if own is None else (*own, *names)
-        lesson = Lesson(array, targets, hard, labelled, Z, privileged, weight, names)
-        self._check_lesson(task, lesson, imitations if privileged.any() else {0.0})
-        return lesson
 
     def _check_settings(self, task: Task) -> None:
         check_choice("teacher_sees", self.teacher_sees, ("privileged", "both"), 'Use "both" for [X, X_privileged].')
@@ -109,43 +53,26 @@ class Distillation(BaseEstimator, ABC):
         if not lesson.labelled.any() and (0.0 in imitations or not fitted):
             raise wrong("y", "present in some rows", "none", "Pass targets, or imitation=1 with a fitted teacher.")
         taught = imitations != {0.0}
-        unlabelled = bool((lesson.privileged & ~lesson.labelled).any()) and imitations != {1.0}
-        weighted = lesson.weight is not None or (taught and unlabelled)
+        weighted = lesson.needs_weights(imitations)
         task.check_student(self._student(task), taught=taught, weighted=weighted, scored=isinstance(self, Search))
-        width = getattr(self.teacher, "n_features_in_", None)
-        if taught and fitted and width not in (None, lesson.Z.shape[1]):
-            raise wrong(
-                "X_privileged", f"what the fitted teacher knows, {width} columns in all", f"{lesson.Z.shape[1]}",
-                'Compare teacher_sees ("privileged" or "both") with how the teacher was fitted.',
-            )  # fmt: skip
+        if taught:
+            step = 'Compare teacher_sees ("privileged" or "both") with how the teacher was fitted.'
+            self._teaching(task).check_width(lesson, step)
 
-    def _remember(self, names: tuple[str, ...] | None) -> None:
-        if names is not None:
-            self.privileged_feature_names_in_ = np.asarray(names, dtype=object)
-        elif hasattr(self, "privileged_feature_names_in_"):
-            del self.privileged_feature_names_in_
+    def _template(self) -> Any:
+        return self.student
+
+    def _sees_both(self) -> bool:
+        return self.teacher_sees == "both"
+
+    def _allows_holes(self, task: Task) -> bool:
+        return accepts_nan(self._teaching(task).model)
 
     def _student(self, task: Task) -> Any:
         return task.default() if self.student is None else self.student
 
     def _teaching(self, task: Task) -> Teaching:
         return Teaching(task, self.teacher, self.privileged_transformer, self.cross_fit)
-
-    def _finish(self, task: Any) -> Any:
-        """Store what only one task has."""
-        return self
-
-    def _can_teach(self, lesson: Lesson) -> bool:
-        """Tell whether there is a row to be taught by; warn if there is none."""
-        if lesson.privileged.any():
-            return True
-        warnings.warn(
-            f"X_privileged is None or empty: {type(self).__name__} learns from hard targets only. "
-            "Pass X_privileged to fit, or imitation=0 if this is meant.",
-            UserWarning,
-            stacklevel=3,
-        )
-        return False
 
     def _warn_if_idle(self, lesson: Lesson) -> None:
         """Name the one combination that provably cannot teach (methods: generalized distillation)."""
@@ -163,41 +90,8 @@ class Distillation(BaseEstimator, ABC):
             stacklevel=4,
         )
 
-    def _inputs(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        flat, trailing = flatten("X", X)
-        if 2 in (len(trailing), len(self._trailing_shape)) and trailing != self._trailing_shape:
-            raise wrong(
-                "X", f"of shape (n, {', '.join(map(str, self._trailing_shape))}) as in fit", f"shape {np.shape(X)}",
-                "Pass windows of the same length and channels.",
-            )  # fmt: skip
-        check_text_free("X", flat)
-        array = validate_data(self, flat, ensure_all_finite=False, reset=False)
-        return check_complete("X", array, allow_nan=accepts_nan(self.student_), step=_IMPUTE)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict with the student alone.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, window, n_channels)
-
-        Returns
-        -------
-        y : ndarray of shape (n,) or (n, n_targets)
-        """
-        X = self._inputs(X)
-        return self.student_.predict(X)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = hasattr(self.student, "fit") and accepts_nan(self.student)
-        return tags
-
-
-class Student(Distillation):
+class Student(Generalized):
     """One student at one imitation."""
 
     imitation: float
@@ -239,62 +133,18 @@ class Student(Distillation):
         return 1.0
 
 
-class Classifier(ClassifierMixin, Distillation):
-    """What classifiers add: classes, probabilities and decision values of the student."""
-
-    classes_: np.ndarray
+class Classifier(Classifying, Generalized):
+    """The tuned logistic model is the default teacher and student."""
 
     def _task(self) -> Task:
-        return Classification()
-
-    def _finish(self, task: Any) -> Any:
-        self.classes_ = task.classes
-        return self
-
-    @available_if(lambda self: hasattr(_model(self), "predict_proba"))
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the student's probabilities.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, window, n_channels)
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n, n_classes)
-            In the order of `classes_`.
-        """
-        X = self._inputs(X)
-        return self.student_.predict_proba(X)
-
-    @available_if(lambda self: hasattr(_model(self), "decision_function"))
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the student's decision values.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, window, n_channels)
-
-        Returns
-        -------
-        values : ndarray of shape (n,) for two classes, else (n, n_classes)
-        """
-        X = self._inputs(X)
-        return self.student_.decision_function(X)
+        return Classification(TunedLogisticRegression())
 
 
-def _model(estimator: Any) -> Any:
-    """Return the student that will predict, or its template before fit."""
-    template = TunedLogisticRegression() if estimator.student is None else estimator.student
-    return getattr(estimator, "student_", template)
-
-
-class Search(Distillation):
+class Search(Searching, Generalized):
     """The best of many students by held-out loss, then fitted to all rows."""
 
     imitations: Any
     penalties: Any
-    cv: Any
 
     def fit(self, X: Any, y: Any, *, X_privileged: Any = None, sample_weight: Any = None) -> Any:
         """Search by held-out loss, then fit the best student to all rows.
@@ -320,37 +170,12 @@ class Search(Distillation):
         penalties = self._penalty_candidates(task)
         if len(candidates) > 1 and not self._can_teach(lesson):
             candidates = candidates[:1]
-        splits = self._splits(task, lesson, taught=len(candidates) > 1)
+        splits = self._splits(task, lesson, self._teaching(task).check if len(candidates) > 1 else None)
         folds = [self._fold(task, lesson, train, test, candidates, penalties) for train, test in splits]
         self._choose(candidates, penalties, folds)
         best = self._best(task).fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)
         self.best_estimator_, self.student_, self.teacher_ = best, best.student_, best.teacher_
         return self._finish(task)
-
-    def _check_settings(self, task: Task) -> None:
-        super()._check_settings(task)
-        check_splitter("cv", self.cv, "Use e.g. 5 or TimeSeriesSplit(gap=window + horizon - 1).")
-
-    def _splits(self, task: Task, lesson: Lesson, *, taught: bool) -> Folds:
-        """Return training rows and labelled test rows of each fold, all checked before any training."""
-        if self.cv is None or isinstance(self.cv, int | np.integer):
-            known, rows = np.flatnonzero(lesson.labelled), np.arange(len(lesson.X))
-            folds = split_rows("cv", 5 if self.cv is None else self.cv, task, lesson.rows(known))
-            # Rows without label are never scored, so they train in every fold.
-            folds = [(np.setdiff1d(rows, known[test]), known[test]) for _, test in folds]
-        else:
-            folds = split_rows("cv", self.cv, task, lesson)
-            folds = [(train, test[lesson.labelled[test]]) for train, test in folds]
-        for train, _ in folds:
-            part = lesson.rows(train)
-            if not task.can_learn(part.hard[part.counts]):
-                expected = "a splitter whose training parts hold two labelled rows, of two classes"
-                raise wrong("cv", expected, self.cv, "Use fewer folds or more rows.")
-            if taught:
-                self._teaching(task).check(part)
-        if not any(lesson.counts[test].any() for _, test in folds):
-            raise wrong("cv", "a splitter that holds out labelled rows", self.cv, "Use fewer folds.")
-        return folds
 
     def _candidates(self) -> list[tuple[float, float]]:
         """Return pairs of imitation and temperature; imitation 0 comes first and once, whatever the temperature."""
@@ -424,18 +249,12 @@ class Search(Distillation):
     def _choose(
         self, candidates: list[tuple[float, float]], penalties: np.ndarray, folds: list[dict[str, Any]]
     ) -> None:
-        names = ("imitation", "temperature", "penalty")
+        # Listed from small imitation and strong penalty: on a tie they win.
         grid = np.array([(*candidate, penalty) for candidate in candidates for penalty in penalties])
+        names = ("imitation", "temperature", "penalty")
+        settings = {name: column.copy() for name, column in zip(names, grid.T, strict=True)}
         losses = np.stack([fold["losses"].ravel() for fold in folds])
-        weights = np.array([fold["weight"] for fold in folds])
-        mean = losses.sum(axis=0) / weights.sum()
-        # argmin returns the first: on a tie the smaller imitation and the stronger penalty.
-        best = int(np.argmin(mean))
-        self.best_params_ = dict(zip(names, grid[best].tolist(), strict=True))
-        self.best_loss_ = float(mean[best])
-        self.cv_results_ = {**dict(zip(names, grid.T.copy(), strict=True)), "mean_test_loss": mean}
-        for number, (fold, weight) in enumerate(zip(losses, weights, strict=True)):
-            self.cv_results_[f"split{number}_test_loss"] = fold / weight if weight else np.full(len(mean), np.nan)
+        mean = self._choose_best(settings, losses, np.array([fold["weight"] for fold in folds]))
         asked = sum(fold["asked"] for fold in folds) if len(candidates) > 1 else 0.0
         self.teacher_loss_ = float(sum(fold["teacher"] for fold in folds) / asked) if asked else np.nan
         plain = sum(fold["plain"][np.argmin(mean[: len(penalties)])] for fold in folds)

@@ -65,6 +65,13 @@ def check_positive(name: str, value: Any, step: str) -> float:
     return float(value)
 
 
+def check_strength(name: str, value: Any, step: str, *, above: bool = False) -> float:
+    """Return one penalty as a float: finite, at least 0 or, with ``above``, above it; NaN is refused."""
+    if not _is_number(value) or not 0.0 <= value < np.inf or (above and value == 0.0):
+        raise wrong(name, f"a finite number {'above' if above else 'of at least'} 0", value, step)
+    return float(value)
+
+
 def check_choice(name: str, value: Any, choices: Sequence[Any], step: str) -> Any:
     """Return ``value`` if it is one of ``choices``."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):

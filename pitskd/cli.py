@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 app = typer.Typer(
     help="Privileged-information distillation of time series.", no_args_is_help=True, add_completion=False
 )
+# Its 12 tasks per city are the largest part: beside the others it takes no more draws than these.
+_DRAWS_BESIDE_OTHERS = 20
+_FEWER = f"Beside the others, five-cities takes at most {_DRAWS_BESIDE_OTHERS} draws here; by itself it takes --draws."
 reproduce = typer.Typer(
-    help="Run the public protocols: does a student taught with privileged information beat a tuned model without it?",
+    help="Run the public protocols: does a student taught with privileged information beat a tuned model without it? "
+    + _FEWER,
     invoke_without_command=True,
 )
 app.add_typer(reproduce, name="reproduce")
@@ -58,33 +63,67 @@ def every_part(
     if context.invoked_subcommand is not None and given:
         raise typer.BadParameter(f"--{given[0].replace('_', '-')} must stand behind {context.invoked_subcommand}.")
     if context.invoked_subcommand is None:
-        _reproduce(list(_PARTS), repeats, jobs, seed, out, data_home)
+        _reproduce(_plans(list(_PARTS), repeats), jobs, seed, out, data_home)
 
 
-def _simulations(data_home: Path | None) -> Sequence[Any]:
+Ready = tuple[Sequence[Any], dict[str, str]]  # tasks, and what of the part is left out with the reason
+Builder = Callable[[Path | None], Ready]
+
+
+def _simulations(data_home: Path | None) -> Ready:
     from pitskd.experiments.protocols import simulation_tasks
 
-    return simulation_tasks()
+    return simulation_tasks(), {}
 
 
-def _mackey_glass(data_home: Path | None) -> Sequence[Any]:
+def _mackey_glass(data_home: Path | None) -> Ready:
     from pitskd.experiments.protocols import mackey_glass_task
 
-    return [mackey_glass_task(), mackey_glass_task(weak_penalties=True)]
+    return [mackey_glass_task(), mackey_glass_task(weak_penalties=True)], {}
 
 
-def _pm25(data_home: Path | None) -> Sequence[Any]:
+def _pm25(data_home: Path | None) -> Ready:
     from pitskd.datasets import fetch_beijing_pm25
     from pitskd.experiments.protocols import pm25_tasks
 
-    return pm25_tasks(fetch_beijing_pm25(data_home=data_home))
+    return pm25_tasks(fetch_beijing_pm25(data_home=data_home)), {}
 
 
-_PARTS: dict[str, tuple[Callable[[Path | None], Sequence[Any]], str]] = {
+def _five_cities(data_home: Path | None, cities: Sequence[str] = (), target: str = "PM_US Post") -> Ready:
+    """Return the tasks of all cities that can be had."""
+    from pitskd.datasets import DatasetError, fetch_five_cities_pm25
+    from pitskd.experiments.five_cities import CITIES, five_cities_tasks
+
+    tasks, left_out = [], {}
+    for city in cities or CITIES:
+        try:
+            frame = fetch_five_cities_pm25(city, data_home=data_home)
+        except DatasetError as error:
+            left_out[city] = str(error)
+        else:
+            tasks += five_cities_tasks(frame, city, target=target)
+    if not tasks:
+        raise DatasetError(" ".join(left_out.values()))
+    return tasks, left_out
+
+
+_FIVE_CITIES = "five-cities"
+_PARTS: dict[str, tuple[Builder, str]] = {
     "simulations": (_simulations, "Protocol S: the four simulations of Lopez-Paz et al."),
     "mackey-glass": (_mackey_glass, "Protocol C on a simulated Mackey-Glass series."),
     "pm25": (_pm25, "Protocol C on Beijing PM2.5 (real data)."),
+    _FIVE_CITIES: (_five_cities, "Protocol R: PM2.5 of up to five Chinese cities, regression (real data)."),
 }
+
+
+class _Plan(NamedTuple):
+    build: Builder
+    repeats: int
+
+
+def _plans(parts: Sequence[str], repeats: int) -> dict[str, _Plan]:
+    fewer = {_FIVE_CITIES: min(repeats, _DRAWS_BESIDE_OTHERS)} if len(parts) > 1 else {}
+    return {part: _Plan(_PARTS[part][0], fewer.get(part, repeats)) for part in parts}
 
 
 def _command(parts: Sequence[str]) -> Callable[..., None]:
@@ -95,45 +134,94 @@ def _command(parts: Sequence[str]) -> Callable[..., None]:
         out: Out = Path("reproduced"),
         data_home: DataHome = None,
     ) -> None:
-        _reproduce(parts, repeats, jobs, seed, out, data_home)
+        _reproduce(_plans(parts, repeats), jobs, seed, out, data_home)
 
     return run
 
 
 for _name, (_, _help) in _PARTS.items():
-    reproduce.command(_name, help=_help)(_command([_name]))
-reproduce.command("all", help="All parts; the same as naming none.")(_command(list(_PARTS)))
+    if _name != _FIVE_CITIES:
+        reproduce.command(_name, help=_help)(_command([_name]))
 
 
-def _reproduce(parts: Sequence[str], repeats: int, jobs: int, seed: int, out: Path, data_home: Path | None) -> None:
+def _check_cities(listed: str | None) -> str | None:
+    from pitskd.experiments.five_cities import CITIES
+
+    unknown = [city for city in _split(listed) if city not in CITIES]
+    if listed is not None and (unknown or not _split(listed)):
+        found = f"{', '.join(unknown)} is not among the cities" if unknown else "no city is named"
+        raise typer.BadParameter(f"{found}. Choose from {', '.join(CITIES)}, separated by commas.")
+    return listed
+
+
+def _split(listed: str | None) -> list[str]:
+    return list(dict.fromkeys(city.strip().lower() for city in (listed or "").split(",") if city.strip()))
+
+
+def _check_target(target: str) -> str:
+    from pitskd.experiments.five_cities import TARGETS
+
+    if target not in TARGETS:
+        raise typer.BadParameter(f"{target} is no column to forecast. Choose from: {', '.join(TARGETS)}.")
+    return target
+
+
+@reproduce.command(_FIVE_CITIES, help=_PARTS[_FIVE_CITIES][1])
+def five_cities(
+    cities: Annotated[
+        str | None,
+        typer.Option(help="Cities separated by commas; default: all that can be had.", callback=_check_cities),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Draws per task; seeds SEED .. SEED + DRAWS - 1.")] = 60,
+    target: Annotated[
+        str, typer.Option(help="Column to forecast: TEMP, DEWP, HUMI, PRES or Iws.", callback=_check_target)
+    ] = "PM_US Post",
+    jobs: Jobs = -1,
+    seed: Seed = 0,
+    out: Out = Path("reproduced"),
+    data_home: DataHome = None,
+) -> None:
+    """Run protocol R: every city, horizon and size."""
+    part = _FIVE_CITIES if target == "PM_US Post" else f"{_FIVE_CITIES} {target}"
+    build = partial(_five_cities, cities=_split(cities), target=target)
+    _reproduce({part: _Plan(build, draws)}, jobs, seed, out, data_home)
+
+
+reproduce.command("all", help=f"All parts; the same as naming none. {_FEWER}")(_command(list(_PARTS)))
+
+
+def _reproduce(plans: dict[str, _Plan], jobs: int, seed: int, out: Path, data_home: Path | None) -> None:
     from pitskd.datasets import DatasetError
-    from pitskd.experiments.report import write_report
+    from pitskd.experiments.report import Part, write_report
     from pitskd.experiments.run import run_tasks
 
     try:
         (out / "resamples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise typer.BadParameter(f"{out} cannot be made: {error.strerror}.", param_hint="--out") from None
-    ready, done, left_out = {}, {}, {}
-    for part in parts:  # all data are read before any work
+    ready, done, missing = {}, {}, {}
+    for part, plan in plans.items():  # all data are read before any work
         try:
-            ready[part] = _PARTS[part][0](data_home)
+            ready[part] = plan.build(data_home)
         except DatasetError as error:
-            left_out[part] = str(error)
+            missing[part] = str(error)
         except ValueError as error:  # a data folder that is none
             raise typer.BadParameter(str(error)) from None
-    for part, tasks in ready.items():
+    for part, (tasks, left_out) in ready.items():
+        repeats = plans[part].repeats
         typer.echo(f"{part}: {len(tasks)} tasks x {repeats} resamples", err=True)
-        done[part] = (tasks, run_tasks(tasks, range(seed, seed + repeats), out / "resamples", n_jobs=jobs))
-    for part, reason in left_out.items():
-        typer.echo(f"left out: {part}. {reason}", err=True)
+        results = run_tasks(tasks, range(seed, seed + repeats), out / "resamples", n_jobs=jobs)
+        done[part] = Part(tasks, results, left_out)
+    inside = {f"{part}, {what}": how for part, (_, left_out) in ready.items() for what, how in left_out.items()}
+    for what, reason in (missing | inside).items():
+        typer.echo(f"left out: {what}. {reason}", err=True)
     if not done:
         raise typer.Exit(1)
-    table = write_report(done, out, left_out)
+    table = write_report(done, out, missing)
     typer.echo(_shown(table))
     typer.echo(f"report, tables and figures: {out}")
 
 
 def _shown(table: Any) -> str:
     columns = ["task", "tuned baseline", "student", "teacher", "difference", "lower", "upper", "n_splits", "verdict"]
-    return table[columns].round(4).to_string(index=False)
+    return table.reindex(columns=columns).round(4).to_string(index=False)

@@ -11,8 +11,9 @@ from typing import Any
 from sklearn.base import RegressorMixin
 
 from pitskd._distiller import Classifier, Search, Student
-from pitskd._teaching import Regression, Task
+from pitskd._lessons import Regression, Task
 from pitskd._validation import check_positive, is_list, wrong
+from pitskd.linear.tuned import TunedRidge
 
 __all__ = [
     "GeneralizedDistillationClassifier",
@@ -105,7 +106,7 @@ class GeneralizedDistillationRegressor(RegressorMixin, Student):
         self.privileged_transformer = privileged_transformer
 
     def _task(self) -> Task:
-        return Regression()
+        return Regression(TunedRidge())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -267,7 +268,7 @@ class GeneralizedDistillationRegressorCV(RegressorMixin, Search):
         self.cv = cv
 
     def _task(self) -> Task:
-        return Regression()
+        return Regression(TunedRidge())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

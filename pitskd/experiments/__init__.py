@@ -9,7 +9,14 @@ from pitskd.experiments.compare import (
     two_way_bootstrap,
 )
 from pitskd.experiments.competitors import Prediction, Resample
-from pitskd.experiments.displays import plot_differences, plot_imitation, plot_learning_curve, plot_window
+from pitskd.experiments.displays import (
+    plot_differences,
+    plot_imitation,
+    plot_learning_curve,
+    plot_size_differences,
+    plot_window,
+)
+from pitskd.experiments.five_cities import CityTask, five_cities_tasks
 from pitskd.experiments.protocols import (
     EventTask,
     SimulationTask,
@@ -18,23 +25,27 @@ from pitskd.experiments.protocols import (
     pm25_tasks,
     simulation_tasks,
 )
-from pitskd.experiments.report import summarise, write_report
+from pitskd.experiments.report import Part, summarise, write_report
 from pitskd.experiments.run import run_tasks
 
 __all__ = [
+    "CityTask",
     "EventTask",
     "Interval",
+    "Part",
     "Prediction",
     "Resample",
     "SimulationTask",
     "Task",
     "compare_methods",
+    "five_cities_tasks",
     "is_gain",
     "mackey_glass_task",
     "paired_interval",
     "plot_differences",
     "plot_imitation",
     "plot_learning_curve",
+    "plot_size_differences",
     "plot_window",
     "pm25_tasks",
     "run_tasks",

@@ -14,7 +14,7 @@ from pitskd._validation import check_integer, wrong
 from pitskd.experiments.competitors import BASELINE, PATH, STUDENT, TEACHER
 from pitskd.windows import PrivilegedWindows
 
-__all__ = ["plot_differences", "plot_imitation", "plot_learning_curve", "plot_window"]
+__all__ = ["plot_differences", "plot_imitation", "plot_learning_curve", "plot_size_differences", "plot_window"]
 
 
 def plot_window(windows: PrivilegedWindows, row: int = 0, *, channel: int = 0, ax: Any = None) -> Any:
@@ -143,6 +143,44 @@ def plot_learning_curve(results: pd.DataFrame, *, ax: Any = None) -> Any:
     ax.set_xlabel("training windows")
     ax.set_ylabel("test accuracy")
     ax.legend(fontsize="small")
+    return ax
+
+
+def plot_size_differences(table: pd.DataFrame, *, metric: str = "R2", ax: Any = None) -> Any:
+    """Draw every method's difference to the tuned baseline over the number of training windows, one line each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `compare_methods`, tasks that differ in size only, with a further column n_train. The student has its
+        t interval.
+    metric : str, default="R2"
+        Name of the score on the axis.
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+    """
+    shown = table[~table["method"].isin([BASELINE, TEACHER])]
+    if shown.empty or "n_train" not in shown:
+        expected, step = "a comparison with a column n_train", "Add the size of each task to `compare_methods`."
+        raise wrong("table", expected, f"columns {list(table.columns)}", step)
+    ax = _axes(ax)
+    colours = [f"C{number}" for number in range(10) if number != 3]  # C3 is the student's
+    for number, (method, rows) in enumerate(shown.sort_values("n_train").groupby("method", sort=False)):
+        style = {"color": colours[number % 9], "linestyle": "-" if number < 9 else "--"}
+        style = {"color": "C3", "linewidth": 2.2} if method == STUDENT else style
+        ax.plot(rows["n_train"], rows["difference"], marker="o", markersize=3, label=method, **style)
+        if method == STUDENT:
+            ax.fill_between(rows["n_train"], rows["lower"], rows["upper"], color="C3", alpha=0.15)
+    sizes = sorted(set(shown["n_train"]))
+    ax.axhline(0.0, color="black", linewidth=0.8)
+    ax.set_xscale("log")
+    ax.set_xticks(sizes, [str(n) for n in sizes])
+    ax.minorticks_off()
+    ax.set_xlabel("training windows")
+    ax.set_ylabel(f"{metric} minus tuned baseline")
     return ax
 
 

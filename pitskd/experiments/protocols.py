@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -55,44 +55,73 @@ from pitskd.windows import PrivilegedWindows
 __all__ = ["EventTask", "SimulationTask", "Task", "mackey_glass_task", "pm25_tasks", "simulation_tasks"]
 
 
-class Task(ABC):
-    """Something to be predicted, its resamples, and what was published for it."""
+class Drawn(Protocol):
+    """What every resample has: test targets, and the block of test time of each."""
+
+    @property
+    def y_test(self) -> np.ndarray: ...
+
+    @property
+    def block(self) -> np.ndarray: ...
+
+
+AnyDraw = TypeVar("AnyDraw", bound=Drawn)
+
+
+class Task(ABC, Generic[AnyDraw]):
+    """Something to be predicted, its resamples, and what was published for it.
+
+    A score is a mean over test windows of a number per window, larger being better, so that its sums over blocks of
+    test time add up.
+    """
 
     name: str
     published: Mapping[str, float]
     material: float = 0.0  # a smaller difference is not worth the word gain
+    metric: str = "accuracy"
 
     @abstractmethod
-    def draw(self, seed: int) -> Resample:
+    def draw(self, seed: int) -> AnyDraw:
         """Return the resample of a seed."""
 
     @abstractmethod
-    def compete(self, resample: Resample, seed: int) -> Iterator[Prediction]:
+    def compete(self, resample: AnyDraw, seed: int) -> Iterator[Prediction]:
         """Train every model on a resample and predict its test rows."""
 
     @abstractmethod
     def settings(self) -> tuple[Any, ...]:
         """Return what tells this task from another of the same name: sizes and data."""
 
+    def score(self, resample: AnyDraw, values: np.ndarray) -> np.ndarray:
+        """Return the score of each test row, shape (n_test,): whether its label is correct."""
+        return values == resample.y_test
+
     def fingerprint(self) -> str:
         """Return a short digest of the settings."""
         return hashlib.sha256(repr(self.settings()).encode()).hexdigest()[:8]
 
     def cells(self, seed: int) -> pd.DataFrame:
-        """Return the scores of a seed: one row per method and block, `sum` counting correct labels among `n_test`."""
+        """Return the scores of a seed: one row per method and block, `sum` adding up those of `n_test` windows."""
         resample = self.draw(seed)
         blocks, place = np.unique(resample.block, return_inverse=True)
-        n_test = np.bincount(place)
-        tables = []
-        for prediction in self.compete(resample, seed):
-            correct = np.bincount(place, weights=prediction.labels == resample.y_test)
-            cells = {"task": self.name, "seed": seed, "method": prediction.method, "block": blocks, "n_test": n_test}
-            tables.append(pd.DataFrame({**cells, "sum": correct.astype(np.int64), **prediction.choices}))
-        return pd.concat(tables, ignore_index=True)
+        made = list(self.compete(resample, seed))
+        scores = [self.score(resample, prediction.labels) for prediction in made]
+        sums = np.concatenate([np.bincount(place, weights=score) for score in scores])
+        cells: dict[str, Any] = {
+            "task": self.name,
+            "seed": seed,
+            "method": np.repeat([prediction.method for prediction in made], len(blocks)),
+            "block": np.tile(blocks, len(made)),
+            "n_test": np.tile(np.bincount(place), len(made)),
+            "sum": sums.astype(np.int64) if scores[0].dtype == bool else sums,
+        }
+        for name in dict.fromkeys(name for prediction in made for name in prediction.choices):
+            cells[name] = np.repeat([prediction.choices.get(name, np.nan) for prediction in made], len(blocks))
+        return pd.DataFrame(cells)
 
 
 @dataclass(frozen=True, eq=False)
-class SimulationTask(Task):
+class SimulationTask(Task[Resample]):
     """Protocol S: one simulation of Lopez-Paz et al. (2016), a fresh sample per seed.
 
     All models but the tuned baseline have the fixed strength of the published experiment. Published as "L2 about 1e-3
@@ -166,7 +195,7 @@ class SimulationTask(Task):
 
 
 @dataclass(frozen=True, eq=False)
-class EventTask(Task):
+class EventTask(Task[Resample]):
     """Protocol C: will a series be above a threshold? Resamples of its windows into training, validation and test.
 
     Every model is chosen by its loss on the validation rows and trained on the training rows alone.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,11 @@ from tqdm import tqdm
 import pitskd
 from pitskd.experiments.protocols import Task
 
-__all__ = ["run_tasks"]
+__all__ = ["code_version", "run_tasks"]
 
 
 def run_tasks(
-    tasks: Sequence[Task],
+    tasks: Sequence[Task[Any]],
     seeds: Iterable[int],
     folder: str | os.PathLike[str],
     *,
@@ -50,24 +51,26 @@ def run_tasks(
     Returns
     -------
     DataFrame
-        One row per task, seed, method and block: task, seed, method, block, n_test, sum (of correct labels), and the
-        student's choices imitation, temperature, penalty.
+        One row per task, seed, method and block: task, seed, method, block, n_test, sum (of correct labels, or of
+        whatever the task's metric averages), and the choices of a method: imitation, temperature, penalty.
     """
     seeds = list(seeds)
-    kept = Path(folder) / _code_version()
+    kept = Path(folder) / code_version()
     kept.mkdir(parents=True, exist_ok=True)
-    files = {(number, seed): kept / _file_name(task, seed) for number, task in enumerate(tasks) for seed in seeds}
+    stems = [_stem(task) for task in tasks]
+    files = {(number, seed): kept / f"{stem}-{seed}.csv" for number, stem in enumerate(stems) for seed in seeds}
     open_jobs = [
         delayed(_score)(tasks[number], seed, file) for (number, seed), file in files.items() if not _finished(file)
     ]
-    pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    # Tasks are a few MB: sent by value, they leave no shared files behind when a run is stopped.
+    pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", max_nbytes=None)
     with tqdm(total=len(files), initial=len(files) - len(open_jobs), disable=not progress, unit="resample") as bar:
         for _ in pool(open_jobs):
             bar.update()
     return pd.concat([pd.read_csv(file) for file in files.values()], ignore_index=True)
 
 
-def _score(task: Task, seed: int, file: Path) -> None:
+def _score(task: Task[Any], seed: int, file: Path) -> None:
     with threadpool_limits(1):
         cells = task.cells(seed)
     unfinished = file.with_suffix(f".{os.getpid()}")
@@ -86,14 +89,20 @@ def _finished(file: Path) -> bool:
     return {"task", "seed", "method", "block", "n_test", "sum"} <= set(cells) and len(cells) > 0
 
 
-def _file_name(task: Task, seed: int) -> str:
+def _stem(task: Task[Any]) -> str:
     name = re.sub(r"[^\w.]+", "-", task.name)
-    return f"{name}-{task.fingerprint()}-{seed}.csv"
+    return f"{name}-{task.fingerprint()}"
 
 
 @cache
-def _code_version() -> str:
-    """Digest of the package's own source: results of other code must not be mixed in."""
+def code_version() -> str:
+    """Return a digest of the package's own source: results of other code must not be mixed in.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits; the versions of numpy, scipy and scikit-learn enter, too.
+    """
     package = Path(pitskd.__file__).parent
     digest = hashlib.sha256(repr([module.__version__ for module in (np, scipy, sklearn)]).encode())
     for source in sorted(package.rglob("*.py")):

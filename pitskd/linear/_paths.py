@@ -1,15 +1,29 @@
-"""Convex students for whole grids at once: all targets share one design, all penalties one path.
+"""Convex students for whole grids at once: every target, penalty and training set is one problem of a batch.
 
 Every loss here is a weighted *sum* over rows plus ``penalty / 2`` times the sum of squared coefficients; the intercept
-is free. Features are expected on one scale (standardised), targets of a classifier are probabilities.
+is free. Targets of a classifier are probabilities. A row of weight 0 is held out: the folds of a cross-validation are
+rows of `sample_weight`. Solvers that take a `device` run in numpy where it is None, else in torch (float64) on it, from
+the same lines; arrays go in and come out as numpy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
-from scipy.special import logsumexp, softmax
+
+from pitskd.linear._arrays import Space, batches
+from pitskd.linear._logistic import logistic_path as logistic_path
 
 __all__: list[str] = []
+
+_EPS = float(np.finfo(np.float64).eps)
+# A Gram matrix squares the condition number: its eigenvalues are off by eps times the largest. Without penalty the
+# smallest must exceed this share of the largest, so that it is right to a few 1e-11; with one, what counts is their
+# sum, and 1e-8 in a direction that the penalty all but removes. The singular value decomposition taken otherwise costs
+# about three times as much.
+_SOUND, _SOUND_PENALISED = 1e-5, 1e-8
 
 
 def ridge_path(
@@ -43,136 +57,233 @@ def ridge_path(
     return coef, y_mean - coef @ x_mean
 
 
-def logistic_path(
+def ridge_grid(
     X: np.ndarray,
-    targets: np.ndarray,
+    y: np.ndarray,
     penalties: np.ndarray,
     sample_weight: np.ndarray,
     *,
-    offset: np.ndarray | None = None,
-    tol: float = 1e-9,
-    max_iter: int = 200,
+    indicators: bool = False,
+    device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit L2-logistic models of every target at every penalty by Newton steps taken for all targets together.
+    """Fit ridge regressions at every penalty on every training set, each standardised by its own rows.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-    targets : ndarray of shape (n_targets, n, n_classes)
-        Probabilities of the classes, rows summing to 1.
+    y : ndarray of shape (n, k) or (n_sets, n, k)
     penalties : ndarray of shape (n_penalties,)
-        Above 0.
-    sample_weight : ndarray of shape (n_targets, n)
-    offset : ndarray of shape (n,), optional
-        Added to the logit of two-class models: the coefficients are then shrunk towards the offset's own.
-    tol : float, default=1e-9
-        Stop when no gradient entry exceeds this share of the total weight.
-    max_iter : int, default=200
-        Newton steps per penalty at most.
+        On coefficients of standardised features, at least 0.
+    sample_weight : ndarray of shape (n_sets, n)
+        One training set per row.
+    indicators : bool, default=False
+        Whether columns of two values keep their 0/1 scale (divided by their range) instead of being standardised.
+    device : str, optional
+        "cpu" or "cuda" asks for torch.
 
     Returns
     -------
-    coef : ndarray of shape (n_targets, n_penalties, n_logits, d)
-        One logit for two classes, as scikit-learn has it, else one per class with centred intercepts.
-    intercept : ndarray of shape (n_targets, n_penalties, n_logits)
+    coef : ndarray of shape (n_sets, n_penalties, k, d)
+        For features as given.
+    intercept : ndarray of shape (n_sets, n_penalties, k)
+    """
+    coef, intercept = ridge_chain_grid(
+        [X], y, np.zeros(1), penalties, sample_weight, indicators=indicators, device=device
+    )
+    return coef[:, 0], intercept[:, 0]
+
+
+def ridge_chain_grid(
+    states: Sequence[np.ndarray],
+    y: np.ndarray,
+    imitations: np.ndarray,
+    penalties: np.ndarray,
+    sample_weight: np.ndarray,
+    *,
+    indicators: bool = False,
+    device: str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit chains of ridge regressions, each link learning from the next, at every imitation x penalty x training set.
+
+    The last link regresses `y` on the last state. Any other regresses ``(1 - imitation) * y + imitation * f`` on its
+    own state, with f the values of the next link on the next state. The first link is the student.
+
+    Parameters
+    ----------
+    states : sequence of S + 1 ndarrays of shape (n, d_t)
+        What the student sees, then the privileged states in order of time.
+    y : ndarray of shape (n, k) or (n_sets, n, k)
+    imitations : ndarray of shape (n_imitations,)
+        In [0, 1].
+    penalties : ndarray of shape (n_penalties,)
+        Of every link, on coefficients of features standardised by the training set's weighted mean and standard
+        deviation (constant columns get coefficient 0). At 0 each link is the minimum-norm least-squares solution.
+    sample_weight : ndarray of shape (n_sets, n)
+        One training set per row.
+    indicators : bool, default=False
+        Whether columns of two values keep their 0/1 scale (divided by their range) instead of being standardised.
+    device : str, optional
+        "cpu" or "cuda" asks for torch.
+
+    Returns
+    -------
+    coef : ndarray of shape (n_sets, n_imitations, n_penalties, k, d_0)
+        For features as given.
+    intercept : ndarray of shape (n_sets, n_imitations, n_penalties, k)
 
     Notes
     -----
-    Penalties are visited from strong to weak, each starting at the previous optimum. With more features than rows the
-    path is solved in the rows' span, to which the optimum belongs.
+    With the thin factorisation ``Z_t = U_t diag(s_t) V_t'`` of the standardised, root-weighted state, the fitted values
+    of link t are ``U_t a_t``, where ``a_t = s_t^2 / (s_t^2 + penalty) * ((1 - l) U_t'y + l U_t'U_{t+1} a_{t+1})``: no
+    candidate touches the rows. Directions whose singular value is below ``max(n, d_t) * eps`` of the largest are taken
+    for rounding and left out, as in `ridge_path`.
     """
-    n, d = X.shape
-    basis = None
-    if d > n:
-        U, s, basis = np.linalg.svd(X, full_matrices=False)
-        X = U * s
-    problem = _Logistic(X, targets, sample_weight, np.zeros(n) if offset is None else offset)
-    coef = np.empty((len(targets), len(penalties), problem.n_logits, X.shape[1]))
-    intercept = np.empty(coef.shape[:-1])
-    theta = np.zeros((len(targets), problem.n_logits, X.shape[1] + 1))
-    for p in np.argsort(penalties)[::-1]:
-        theta = problem.minimise(theta, float(penalties[p]), tol, max_iter)
-        coef[:, p], intercept[:, p] = theta[..., :-1], theta[..., -1]
-    return (coef if basis is None else coef @ basis), intercept
+    space, floor = Space(device), float(np.min(penalties))
+    fixed = [two_valued_range(state) if indicators else None for state in states]
+    y, mixes, penalties = (space.array(a) for a in (y, np.asarray(imitations)[:, None, None, None], penalties))
+    parts = []
+    for batch in batches(len(sample_weight), 8 * len(states[0]) * max(state.shape[1] for state in states)):
+        weight = space.array(sample_weight[batch])
+        centre, root_y = _centred(y if y.ndim == 2 else y[batch], weight)
+        axes = _Axes.of(space, space.array(states[-1]), weight, fixed[-1], floor)
+        hard = (root_y.mT @ axes.U)[:, None, None]
+        fitted = axes.shrinkage(penalties)[:, None, :, None] * (hard + 0.0 * mixes)  # the same for every imitation
+        for state, ranges in zip(states[-2::-1], fixed[-2::-1], strict=True):
+            following, axes = axes, _Axes.of(space, space.array(state), weight, ranges, floor)
+            hard = (root_y.mT @ axes.U)[:, None, None]
+            carried = fitted @ (following.U.mT @ axes.U)[:, None, None]
+            fitted = axes.shrinkage(penalties)[:, None, :, None] * ((1.0 - mixes) * hard + mixes * carried)
+        coef = axes.coefficients(fitted)
+        parts.append((coef, centre[:, None, None] - (coef @ axes.mean[:, None, None, :, None])[..., 0]))
+    return _joined(space, parts)
 
 
-class _Logistic:
-    """Penalised cross-entropy of a batch of targets over one design."""
+def ridge_anchor_grid(
+    X: np.ndarray,
+    y: np.ndarray,
+    priors: np.ndarray,
+    anchors: np.ndarray,
+    sample_weight: np.ndarray,
+    *,
+    indicators: bool = False,
+    device: str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit linear rules shrunk towards prior rules, at every anchor and on every training set.
 
-    def __init__(self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray, offset: np.ndarray) -> None:
-        self.design = np.column_stack([X, np.ones(len(X))])
-        self.binary = targets.shape[-1] == 2
-        self.targets = targets[..., 1:] if self.binary else targets
-        self.weight = sample_weight[..., None]
-        self.offset = offset[:, None]
-        self.n_logits = self.targets.shape[-1]
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    y : ndarray of shape (n, k) or (n_sets, n, k)
+    priors : ndarray of shape (n_sets, n_priors, k, d)
+        Coefficients for features as given; the intercept is learnt anew.
+    anchors : ndarray of shape (n_anchors,)
+        Penalties on the departure from the prior, in coefficients of standardised features. At 0 the least-squares
+        solution nearest to the prior, at infinity the prior itself.
+    sample_weight : ndarray of shape (n_sets, n)
+        One training set per row.
+    indicators : bool, default=False
+        Whether columns of two values keep their 0/1 scale (divided by their range) instead of being standardised.
+    device : str, optional
+        "cpu" or "cuda" asks for torch.
 
-    def minimise(self, theta: np.ndarray, penalty: float, tol: float, max_iter: int) -> np.ndarray:
-        theta = theta.copy()
-        active = np.arange(len(theta))
-        bound = tol * self.weight.sum(axis=(1, 2))
-        for _ in range(max_iter):
-            gradient, hessian = self._derivatives(theta[active], penalty, active)
-            moving = np.abs(gradient).max(axis=1) > bound[active]
-            active, gradient, hessian = active[moving], gradient[moving], hessian[moving]
-            if not len(active):
-                break
-            step = np.linalg.solve(hessian, gradient[..., None])[..., 0].reshape(theta[active].shape)
-            theta[active] = self._line_search(theta[active], step, gradient, penalty, active)
-        return theta
+    Returns
+    -------
+    coef : ndarray of shape (n_sets, n_priors, n_anchors, k, d)
+        For features as given.
+    intercept : ndarray of shape (n_sets, n_priors, n_anchors, k)
 
-    def _logits(self, theta: np.ndarray) -> np.ndarray:
-        return np.swapaxes(theta @ self.design.T, 1, 2) + self.offset
-
-    def _loss(self, theta: np.ndarray, penalty: float, rows: np.ndarray) -> np.ndarray:
-        logits = self._logits(theta)
-        normaliser = np.logaddexp(0.0, logits) if self.binary else logsumexp(logits, axis=-1, keepdims=True)
-        # All entries of a row of targets sum to 1 unless there is one logit, where log(1 + e^z) stands once as well.
-        fit = self.weight[rows] * (normaliser - (self.targets[rows] * logits).sum(axis=-1, keepdims=True))
-        ridge = 0.5 * penalty * np.square(theta[..., :-1]).sum(axis=(1, 2))
-        return fit.sum(axis=(1, 2)) + ridge + 0.5 * self._pin * theta[..., -1].sum(axis=1) ** 2
-
-    @property
-    def _pin(self) -> float:
-        """Several intercepts are free up to a common shift: hold their sum at 0, which costs the loss nothing."""
-        return 0.0 if self.binary else 1.0
-
-    def _derivatives(self, theta: np.ndarray, penalty: float, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits = self._logits(theta)
-        p = _sigmoid(logits) if self.binary else softmax(logits, axis=-1)
-        weight, (n_problems, n_logits, width) = self.weight[rows], theta.shape
-        gradient = np.swapaxes(weight * (p - self.targets[rows]), 1, 2) @ self.design
-        gradient[..., :-1] += penalty * theta[..., :-1]
-        gradient[..., -1] += self._pin * theta[..., -1].sum(axis=1, keepdims=True)
-        hessian = np.empty((n_problems, n_logits, width, n_logits, width))
-        for k in range(n_logits):
-            for m in range(n_logits):
-                curvature = weight[..., 0] * p[..., k] * ((k == m) - p[..., m])
-                hessian[:, k, :, m, :] = self.design.T @ (curvature[..., None] * self.design)
-                hessian[:, k, -1, m, -1] += self._pin
-            # Where every probability has saturated nothing else holds the intercept; no optimum moves by it.
-            hessian[:, k, -1, k, -1] += 1e-12 * weight[..., 0].sum(axis=1)
-            diagonal = np.arange(width - 1)
-            hessian[:, k, diagonal, k, diagonal] += penalty
-        size = n_logits * width
-        return gradient.reshape(n_problems, size), hessian.reshape(n_problems, size, size)
-
-    def _line_search(
-        self, theta: np.ndarray, step: np.ndarray, gradient: np.ndarray, penalty: float, rows: np.ndarray
-    ) -> np.ndarray:
-        """Halve each problem's step until its loss falls (Armijo); near the optimum the full step passes at once."""
-        before = self._loss(theta, penalty, rows)
-        slope = (gradient * step.reshape(len(step), -1)).sum(axis=1)
-        length = np.ones(len(theta))
-        for _ in range(40):
-            after = self._loss(theta - length[:, None, None] * step, penalty, rows)
-            # Rounding of the loss must not stop a step whose promise is smaller than it.
-            short = after > before - 1e-4 * length * slope + 1e-12 * np.abs(before)
-            if not short.any():
-                break
-            length = np.where(short, 0.5 * length, length)
-        return theta - length[:, None, None] * step
+    Notes
+    -----
+    The departure is the ridge regression of what the prior leaves of `y`. Directions are cut as in `ridge_chain_grid`.
+    """
+    space, floor = Space(device), float(np.min(anchors))
+    fixed = two_valued_range(X) if indicators else None
+    X, y, anchors = (space.array(a) for a in (X, y, anchors))
+    parts = []
+    for batch in batches(len(sample_weight), 8 * X.shape[0] * X.shape[1]):
+        weight, prior = space.array(sample_weight[batch]), space.array(priors[batch])
+        centre, root_y = _centred(y if y.ndim == 2 else y[batch], weight)
+        axes = _Axes.of(space, X, weight, fixed, floor)
+        left = (root_y.mT @ axes.U)[:, None] - axes.project(prior)
+        departure = axes.shrinkage(anchors)[:, None, :, None] * left[:, :, None]
+        coef = prior[:, :, None] + axes.coefficients(departure)
+        parts.append((coef, centre[:, None, None] - (coef @ axes.mean[:, None, None, :, None])[..., 0]))
+    return _joined(space, parts)
 
 
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * z))
+def _centred(values: Any, weight: Any) -> tuple[Any, Any]:
+    """Return weighted means (sets, k) of values (n, k) or (sets, n, k), and root-weighted departures from them."""
+    mean = ((weight / weight.sum(axis=1)[:, None])[:, None] @ values)[:, 0]
+    return mean, weight[..., None] ** 0.5 * (values - mean[:, None])
+
+
+class _Axes(NamedTuple):
+    """Thin factors of one state, standardised on every training set and root-weighted: ``U diag(s) V'``."""
+
+    space: Space
+    mean: Any  # (sets, d)
+    scale: Any  # (sets, d)
+    U: Any  # (sets, n, r)
+    s: Any  # (sets, r)
+    V: Any  # (sets, d, r)
+
+    @classmethod
+    def of(cls, space: Space, X: Any, weight: Any, fixed: np.ndarray | None, floor: float) -> _Axes:
+        """Factorise; numbers in `fixed` (d,) replace standard deviations, `floor` is the least penalty in use."""
+        xp, (n, d) = space.xp, X.shape
+        mean, Z = _centred(X, weight)
+        total = weight.sum(axis=1)[:, None]
+        scale = (xp.einsum("fnd,fnd->fd", Z, Z) / total) ** 0.5
+        varies = scale > n * _EPS * abs(mean)  # else constant up to rounding of the mean
+        scale = xp.where(varies, scale, 1.0)
+        if fixed is not None:
+            ranges = space.array(fixed)
+            scale = xp.where(xp.isnan(ranges), scale, ranges)
+        Z = Z * (varies / scale)[:, None]
+        U, s, V = _thin_factors(xp, Z, floor)
+        kept = s > max(n, d) * _EPS * xp.amax(s, axis=1)[:, None]
+        s, U = xp.where(kept, s, 0.0), U * kept[:, None]
+        return cls(space, mean, scale, U, s, V)
+
+    def shrinkage(self, penalties: Any) -> Any:
+        """Return what each penalty leaves of a target along U, (sets, n_penalties, r)."""
+        square = (self.s**2)[:, None]
+        return square / (self.space.xp.where(square > 0, square, 1.0) + penalties[:, None])
+
+    def coefficients(self, fitted: Any) -> Any:
+        """Return rules for features as given from their root-weighted values along U, (sets, ., ., k, r)."""
+        inverse = 1.0 / self.space.xp.where(self.s > 0, self.s, 1.0)
+        standardised = (fitted * inverse[:, None, None, None]) @ self.V.mT[:, None, None]
+        return standardised / self.scale[:, None, None, None]
+
+    def project(self, coef: Any) -> Any:
+        """Return along U the root-weighted, centred values of rules (sets, m, k, d) for features as given."""
+        return (coef * self.scale[:, None, None]) @ self.V[:, None] * self.s[:, None, None]
+
+
+def two_valued_range(X: np.ndarray) -> np.ndarray:
+    """Return the range of columns that hold exactly two values, NaN for others, (d,).
+
+    Standardised, an indicator of a rare event is the column with the largest values and the least data behind them: its
+    coefficient is hardly shrunk and mostly noise. Divided by its range it stays comparable to other indicators.
+    """
+    low, high = X.min(axis=0), X.max(axis=0)
+    two = (low < high) & ((low == X) | (high == X)).all(axis=0)
+    return np.where(two, high - low, np.nan)
+
+
+def _thin_factors(xp: Any, Z: Any, floor: float) -> tuple[Any, Any, Any]:
+    """Return U, s, V of a batch ``Z = U diag(s) V'``, by the Gram matrix where that loses no digits one would miss."""
+    if Z.shape[1] >= Z.shape[2]:
+        values, V = xp.linalg.eigh(Z.mT @ Z)
+        sound = (values[:, 0] > _SOUND * values[:, -1]) | (floor > _SOUND_PENALISED * values[:, -1])
+        if sound.all():
+            s = xp.where(values > 0, values, 0.0) ** 0.5
+            return (Z @ V) / xp.where(s > 0, s, 1.0)[:, None], s, V
+    U, s, Vt = xp.linalg.svd(Z, full_matrices=False)
+    return U, s, Vt.mT
+
+
+def _joined(space: Space, parts: Sequence[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    coef, intercept = (np.concatenate([space.numpy(part) for part in column]) for column in zip(*parts, strict=True))
+    return coef, intercept

@@ -117,10 +117,7 @@ class _Tuned(BaseEstimator, ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Solve on standardised features, return coefficients for X as given."""
         X = np.asarray(X, dtype=np.float64)
-        share = sample_weight / sample_weight.sum()
-        mean = share @ X
-        scale = np.sqrt(share @ np.square(X - mean))
-        scale[scale <= len(X) * np.finfo(np.float64).eps * np.abs(mean)] = 1.0  # constant up to rounding of the mean
+        mean, scale = location_and_scale(X, sample_weight)
         coef, intercept = self._solve((X - mean) / scale, targets, penalties, sample_weight)
         coef = coef / scale
         return coef, intercept - coef @ mean
@@ -284,7 +281,7 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return log-probabilities of shape (n, n_classes)."""
-        return _log_probabilities(self._linear_values(X))
+        return log_probabilities(self._linear_values(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities of shape (n, n_classes)."""
@@ -292,7 +289,7 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, shape (n,)."""
-        values = _log_probabilities(self._linear_values(X))
+        values = log_probabilities(self._linear_values(X))
         return self.classes_[values.argmax(axis=1)]
 
     def _solve(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray) -> Any:
@@ -301,14 +298,24 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
     @staticmethod
     def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Cross-entropy in nats."""
-        return -(targets * _log_probabilities(linear)).sum(axis=-1)
+        return -(targets * log_probabilities(linear)).sum(axis=-1)
+
+
+def location_and_scale(X: np.ndarray, sample_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return weighted means and standard deviations (d,) of rows (n, d); 1 for columns constant up to rounding."""
+    share = sample_weight / sample_weight.sum()
+    mean = share @ X
+    scale = np.sqrt(share @ np.square(X - mean))
+    scale[scale <= len(X) * np.finfo(np.float64).eps * np.abs(mean)] = 1.0
+    return mean, scale
 
 
 def _linear(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
     return np.swapaxes(coef @ X.T, -1, -2) + intercept[:, :, None, :]
 
 
-def _log_probabilities(linear: np.ndarray) -> np.ndarray:
+def log_probabilities(linear: np.ndarray) -> np.ndarray:
+    """Return log-probabilities (..., n_classes) of one logit, that of the second of two classes, or one per class."""
     if linear.shape[-1] == 1:
         return np.concatenate([-np.logaddexp(0.0, linear), -np.logaddexp(0.0, -linear)], axis=-1)
     return log_softmax(linear, axis=-1)

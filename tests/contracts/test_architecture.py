@@ -13,9 +13,21 @@ import pitskd
 
 PACKAGE = Path(pitskd.__file__).parent
 ROOMS = [
-    *("_validation", "_random", "_series", "windows", "datasets", "metrics", "linear", "_teaching", "_distiller"),
-    *("distillation", "privileged", "models", "losses", "objective", "training", "neural", "lupi", "anomaly"),
-    *("compression", "experiments", "cli"),
+    *("_validation", "_random", "_series", "windows", "datasets", "metrics", "_lessons", "_teaching", "_estimator"),
+    *(
+        "linear",
+        "_distiller",
+        "distillation",
+        "_folds",
+        "_candidates",
+        "privileged",
+        "models",
+        "losses",
+        "objective",
+        "training",
+        "neural",
+    ),
+    *("lupi", "anomaly", "compression", "experiments", "cli"),
 ]
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "matplotlib")
 EXPORTED_ROOMS = ("windows", "datasets", "linear", "distillation")

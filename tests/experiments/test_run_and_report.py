@@ -12,6 +12,7 @@ from pitskd import DatasetError, cli, make_windows
 from pitskd.experiments import displays, report, run
 from pitskd.experiments.competitors import BASELINE, PATH, STUDENT, TEACHER
 from pitskd.experiments.protocols import simulation_tasks
+from pitskd.experiments.report import Part
 from pitskd.experiments.run import run_tasks
 
 matplotlib.use("agg")
@@ -76,7 +77,7 @@ def test_a_file_that_is_being_written_does_not_count_as_finished(small_simulatio
 
 def test_results_of_other_code_or_settings_are_not_reused(small_simulation, tmp_path, monkeypatch):
     run_tasks([small_simulation], [0], tmp_path, progress=False)
-    monkeypatch.setattr(run, "_code_version", lambda: "other")
+    monkeypatch.setattr(run, "code_version", lambda: "other")
     run_tasks([small_simulation], [0], tmp_path, progress=False)
     assert len(list(tmp_path.rglob("*.csv"))) == 2
 
@@ -122,21 +123,39 @@ def test_options_before_the_part_are_refused_and_not_dropped(tmp_path):
 
 
 def test_the_report_names_what_was_left_out_and_shows_existing_figures(results, small_task, tmp_path):
-    report.write_report({"small": ([small_task], results)}, tmp_path, {"pm25": "Put the file there."})
+    parts = {"small": Part([small_task], results)}
+    report.write_report(parts, tmp_path, {"pm25": "Put the file there."})
     text = (tmp_path / "report.md").read_text()
     assert "**Left out: pm25.** Put the file there." in text
     assert "seeds 0 to 3, 1 tasks." in text
     for figure in ("small-differences.png", "small-imitation.png"):
         assert f"({figure})" in text
         assert (tmp_path / figure).stat().st_size > 5000
-    again = pd.read_csv(tmp_path / "results.csv")
+    again = pd.read_csv(tmp_path / "results-small.csv")
     assert len(again) == len(results)
-    assert len(pd.read_csv(tmp_path / "table.csv")) == 1
+    assert len(pd.read_csv(tmp_path / "table-small.csv")) == 1
+
+
+def test_a_later_report_keeps_the_other_parts_of_the_same_code(results, small_task, tmp_path, monkeypatch):
+    part = Part([small_task], results)
+    report.write_report({"small": part}, tmp_path, {})
+    report.write_report({"other": part}, tmp_path, {"small": "It is there already.", "third": "Get it."})
+    text = (tmp_path / "report.md").read_text()
+    assert "## small" in text
+    assert "## other" in text
+    assert "Left out: third." in text
+    assert "Left out: small." not in text
+    assert len(pd.read_csv(tmp_path / "results-small.csv")) == len(results)
+    monkeypatch.setattr(report, "code_version", lambda: "newer")
+    report.write_report({"other": part}, tmp_path, {})
+    text = (tmp_path / "report.md").read_text()
+    assert "## small" not in text
+    assert "Results of other code in this folder are not shown: small." in text
 
 
 def test_without_matplotlib_the_report_has_tables_only(results, small_task, tmp_path, monkeypatch):
     monkeypatch.setattr(report.importlib.util, "find_spec", lambda name: None)
-    report.write_report({"small": ([small_task], results)}, tmp_path, {})
+    report.write_report({"small": Part([small_task], results)}, tmp_path, {})
     assert not list(tmp_path.glob("*.png"))
     assert "png" not in (tmp_path / "report.md").read_text()
 
@@ -179,7 +198,7 @@ def quick_parts(small_simulation, monkeypatch):
     def missing(data_home):
         raise DatasetError("pm25 is not here. Put it there.")
 
-    parts = {"simulations": (lambda data_home: [small_simulation], ""), "pm25": (missing, "")}
+    parts = {"simulations": (lambda data_home: ([small_simulation], {}), ""), "pm25": (missing, "")}
     monkeypatch.setattr(cli, "_PARTS", parts)
 
 
@@ -200,7 +219,7 @@ def test_a_part_asked_for_by_name_that_cannot_run_is_an_error(quick_parts, tmp_p
 def test_exactly_the_stated_seeds_are_used(quick_parts, tmp_path):
     options = ["--repeats", "3", "--seed", "5", "--jobs", "1", "--out", str(tmp_path)]
     assert CliRunner().invoke(cli.app, ["reproduce", "simulations", *options]).exit_code == 0
-    assert sorted(pd.read_csv(tmp_path / "results.csv")["seed"].unique()) == [5, 6, 7]
+    assert sorted(pd.read_csv(tmp_path / "results-simulations.csv")["seed"].unique()) == [5, 6, 7]
 
 
 @pytest.mark.parametrize("options", [["--repeats", "1"], ["--repeats", "x"], ["--seed", "-1"], ["--jobs", "0"]])
@@ -223,6 +242,5 @@ def test_the_installed_command_shows_its_parts_without_loading_them():
     code = "import sys; from pitskd import cli; assert not {'sklearn', 'pandas', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
     shown = CliRunner().invoke(cli.app, ["reproduce", "--help"]).output
-    assert all(
-        part in shown for part in ("simulations", "mackey-glass", "pm25", "--repeats", "--jobs", "--seed", "--out")
-    )
+    parts = ("simulations", "mackey-glass", "pm25", "five-cities")
+    assert all(name in shown for name in (*parts, "--repeats", "--jobs", "--seed", "--out"))
