@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         TunedLogisticRegression,
         TunedRidge,
     )
+    from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
     from pitskd.windows import PrivilegedWindows, make_windows
 
 __version__ = "0.1.0"
@@ -85,6 +86,7 @@ _ROOMS = {
         "GeneralizedDistillationRegressor",
         "GeneralizedDistillationRegressorCV",
     ),
+    "privileged": ("PrivilegedClassifier", "PrivilegedRegressor"),
     "experiments": (),  # its names are used as pitskd.experiments.compare_methods
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
@@ -95,6 +96,16 @@ class Trial:
         best = losses.min()
         return -self.n_rows * (losses - best) / (1.0 if self.classify else 4.0 * max(best, np.finfo(float).tiny))
 
+    def temper(self, values: list[np.ndarray]) -> float:
+        """Return the slope that makes held-out logits honest: a model is too sure of the rows it learnt from."""
+        rows = np.concatenate([test for _, test in self.folds])
+        said, hard, weight = np.concatenate(values), self.lesson.hard[rows], self.sets[-1][rows]
+
+        def loss(log_slope: float) -> float:
+            return float(TunedLogisticRegression.losses(np.exp(log_slope) * said, hard) @ weight)
+
+        return float(np.exp(minimize_scalar(loss, bounds=(-5.0, 2.0), method="bounded").x))
+
     def scales(self, sets: np.ndarray, X: np.ndarray | None = None) -> np.ndarray:
         """Return the scale of each column on each training set; columns of two values keep their range."""
         X = self.X if X is None else X
@@ -163,6 +174,9 @@ class Linear(Candidate):
         coef = np.einsum("fmkd,m->fkd", rules.coef, weights)
         intercept = np.einsum("fmk,m->fk", rules.intercept, weights)
         values = [trial.X[test] @ coef[f].T + intercept[f] for f, (_, test) in enumerate(trial.folds)]
+        if trial.classify and trial.folds:
+            slope = trial.temper(values)
+            values, coef, intercept = [slope * said for said in values], slope * coef, slope * intercept
         settings = {str(name): _average(column.to_numpy(), weights) for name, column in rules.settings.items()}
         return Finding(values, coef[-1], intercept[-1], settings=settings)
 

@@ -58,12 +58,15 @@ class _FrontDoor(Distillation):
         tried = [(candidate, candidate.obstacle(trial)) for candidate in self._listed()]
         found = {candidate: candidate.fit(trial) for candidate, reason in tried if reason is None}
         losses = {candidate: self._loss(trial, finding) for candidate, finding in found.items()}
-        weights = self._weigh(trial, found, losses)
-        self._tabulate([(candidate, reason, found.get(candidate)) for candidate, reason in tried], losses, weights)
+        rules = {rule: _weights(rule, trial, found, losses) for rule in _COMBINE}
+        self._tabulate([(candidate, reason, found.get(candidate)) for candidate, reason in tried], losses, rules)
+        weights = rules[self.combine]
         self.student_ = _combined(task, found, weights)
+        alone = {candidate: {other: float(other is candidate) for other in found} for candidate in found}
+        self.candidate_students_ = {one.name: _combined(task, found, only) for one, only in alone.items()}
         self.teacher_ = None
         self.n_folds_ = len(trial.folds)
-        self.loss_ = self._combined_loss(trial, found, weights)
+        self.loss_ = _combined_loss(trial, found, weights)
         return self._finish(task)
 
     def _template(self) -> Any:
@@ -135,37 +138,13 @@ class _FrontDoor(Distillation):
     def _loss(self, trial: Trial, finding: Finding) -> float:
         return float(trial.losses(finding.values)) if trial.folds else np.nan
 
-    def _weigh(
-        self, trial: Trial, found: dict[Candidate, Finding], losses: dict[Candidate, float]
-    ) -> dict[Candidate, float]:
-        """Return the weight of each candidate in the student."""
-        names = list(found)
-        anchored = [candidate for candidate in names if candidate.anchored]
-        taught = [candidate for candidate in names if candidate.distils]
-        if self.combine in ("anchored", "average") or not trial.folds:
-            chosen = (anchored if self.combine != "average" else None) or taught or names
-            return {candidate: (candidate in chosen) / len(chosen) for candidate in names}
-        loss = np.array([losses[candidate] for candidate in names])
-        if self.combine == "select":
-            weights = np.eye(len(names))[int(np.argmin(loss))]
-        elif self.combine == "weights":
-            weights = softmax(trial.likelihood(loss))
-        else:
-            weights = _stacked(trial, list(found.values()))
-        return dict(zip(names, weights.tolist(), strict=True))
-
-    def _combined_loss(self, trial: Trial, found: dict[Candidate, Finding], weights: dict[Candidate, float]) -> float:
-        if not trial.folds:
-            return np.nan
-        parts = [[weights[candidate] * said for said in finding.values] for candidate, finding in found.items()]
-        return float(trial.losses([np.sum(fold, axis=0) for fold in zip(*parts, strict=True)]))
-
     def _tabulate(
         self,
         tried: list[tuple[Candidate, str | None, Finding | None]],
         losses: dict[Candidate, float],
-        weights: dict[Candidate, float],
+        rules: dict[str, dict[Candidate, float]],
     ) -> None:
+        weights = rules[self.combine]
         rows = [
             {
                 "candidate": candidate.name,
@@ -178,6 +157,8 @@ class _FrontDoor(Distillation):
         ]
         self.candidates_ = pd.DataFrame(rows).set_index("candidate")
         self.weights_ = self.candidates_["weight"].to_dict()
+        named = {rule: {one.name: weight for one, weight in given.items()} for rule, given in rules.items()}
+        self.rules_ = pd.DataFrame(named).T.rename_axis("combine")
 
     @property
     def coef_(self) -> np.ndarray:
@@ -188,6 +169,33 @@ class _FrontDoor(Distillation):
     def intercept_(self) -> np.ndarray:
         """Intercept of the student, where it is linear."""
         return self.student_.intercept_
+
+
+def _weights(
+    rule: str, trial: Trial, found: dict[Candidate, Finding], losses: dict[Candidate, float]
+) -> dict[Candidate, float]:
+    """Return the weight that a rule of combination gives to each candidate."""
+    names = list(found)
+    anchored = [candidate for candidate in names if candidate.anchored]
+    taught = [candidate for candidate in names if candidate.distils]
+    if rule in ("anchored", "average") or not trial.folds:
+        chosen = (anchored if rule != "average" else None) or taught or names
+        return {candidate: (candidate in chosen) / len(chosen) for candidate in names}
+    loss = np.array([losses[candidate] for candidate in names])
+    if rule == "select":
+        weights = np.eye(len(names))[int(np.argmin(loss))]
+    elif rule == "weights":
+        weights = softmax(trial.likelihood(loss))
+    else:
+        weights = _stacked(trial, list(found.values()))
+    return dict(zip(names, weights.tolist(), strict=True))
+
+
+def _combined_loss(trial: Trial, found: dict[Candidate, Finding], weights: dict[Candidate, float]) -> float:
+    if not trial.folds:
+        return np.nan
+    parts = [[weights[candidate] * said for said in finding.values] for candidate, finding in found.items()]
+    return float(trial.losses([np.sum(fold, axis=0) for fold in zip(*parts, strict=True)]))
 
 
 def _stacked(trial: Trial, findings: list[Finding]) -> np.ndarray:
@@ -275,6 +283,10 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
         the mean of its settings, such as imitation, penalty and anchor.
     weights_ : dict of str to float
         Weight of each candidate in the student; 0 for those that are shown for comparison only.
+    rules_ : DataFrame
+        Weights that each rule of combination gives to each candidate, those not taken too.
+    candidate_students_ : dict of str to object
+        Each candidate alone, with `predict`; for comparison.
     loss_ : float
         Held-out mean squared error of the combination; NaN without folds.
     n_folds_ : int
@@ -370,6 +382,10 @@ class PrivilegedClassifier(Classifying, _FrontDoor):
         mean of its settings, such as imitation, penalty and anchor.
     weights_ : dict of str to float
         Weight of each candidate in the student; 0 for those that are shown for comparison only.
+    rules_ : DataFrame
+        Weights that each rule of combination gives to each candidate, those not taken too.
+    candidate_students_ : dict of str to object
+        Each candidate alone, with `predict`; for comparison.
     loss_ : float
         Held-out log-loss of the combination; NaN without folds.
     n_folds_ : int

@@ -9,8 +9,7 @@ free, and a penalty is L2 on half the summed squares: ``alpha`` of scikit-learn'
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +20,6 @@ from sklearn.model_selection import RepeatedKFold
 from pitskd._random import stage_generator
 from pitskd._validation import check_choice, check_integer, wrong
 from pitskd.datasets.pm25 import five_cities_windows
-from pitskd.distillation import GeneralizedDistillationRegressorCV
 from pitskd.experiments.compare import time_blocks
 from pitskd.experiments.competitors import (
     BASELINE,
@@ -36,13 +34,13 @@ from pitskd.experiments.competitors import (
 from pitskd.experiments.protocols import Task
 from pitskd.linear._paths import ridge_path
 from pitskd.linear.tuned import TunedRidge
+from pitskd.privileged import PrivilegedRegressor
 from pitskd.windows import PrivilegedWindows
 
 __all__ = ["Chain", "CityDraw", "CityTask", "five_cities_tasks"]
 
-# name -> a fresh estimator with fit(X, y, X_privileged=Z) and predict(X); X (n, 1, d), Z (n, T - 1, d). The one named
-# STUDENT is judged against every control, and fitted once more with the rows of Z permuted.
-OURS: dict[str, Callable[[], Any]] = {"generalized distillation": GeneralizedDistillationRegressorCV}
+# The rules of combination that the study compares; the default is the student.
+RULES = ("average", "weights", "stack", "select")
 
 LEAST_SQUARES = "least squares"
 EVIDENCE = "ridge by evidence"
@@ -51,7 +49,9 @@ STATIONARY = "stationary LuPTS"
 LUPTS_RIDGE = "LuPTS, ridge 1"
 DISTILL_SEQ = "Distill-Seq"
 STANDARDISED = "ridge, standardised"
-CITY_CONTROLS = (SAME_LOSS, STANDARDISED, EVIDENCE, PERMUTED)
+INDICATORS = "ridge, indicators kept"  # the baseline candidate of the front door
+CANDIDATE, RULE = "candidate", "rule"
+CITY_CONTROLS = (SAME_LOSS, STANDARDISED, INDICATORS, EVIDENCE, PERMUTED)
 
 CITIES = ("beijing", "chengdu", "guangzhou", "shanghai", "shenyang")
 TARGET = "PM_US Post"
@@ -141,7 +141,7 @@ class CityTask(Task[CityDraw]):
         for part in (self.learn, self.test):
             for array in (part.X, part.X_privileged, part.y):
                 data.update(np.ascontiguousarray(array).tobytes())
-        return self.horizon, self.n_train, {name: repr(make()) for name, make in OURS.items()}, data.hexdigest()
+        return self.horizon, self.n_train, data.hexdigest()
 
     def draw(self, seed: int) -> CityDraw:
         """Return the sequences of a seed; those of a smaller draw are among those of a larger one."""
@@ -164,7 +164,7 @@ class CityTask(Task[CityDraw]):
         yield from ridge_methods(X, y, X_test, seed)
         yield Prediction(EVIDENCE, *evidence_ridge(X, y, X_test))
         yield from published_methods(resample)
-        yield from _ours(resample, seed)
+        yield from our_methods(resample, seed)
         seen, seen_test = (flat(hours.swapaxes(0, 1)) for hours in (resample.hours, _test_hours(resample)))
         yield Prediction(TEACHER, *evidence_ridge(seen, y, seen_test))
 
@@ -265,19 +265,19 @@ def _test_hours(draw: CityDraw) -> np.ndarray:
     return replace(draw, X=draw.X_test, X_privileged=draw.X_privileged_test).hours
 
 
-def _ours(draw: CityDraw, seed: int) -> Iterator[Prediction]:
-    for name, make in OURS.items():
-        yield Prediction(name, _distilled(make(), draw, draw.X_privileged))
-        if name == STUDENT:
-            order = permutation(len(draw.y), seed)
-            yield Prediction(PERMUTED, _distilled(make(), draw, draw.X_privileged[order]))
-
-
-def _distilled(model: Any, draw: CityDraw, X_privileged: np.ndarray) -> np.ndarray:
-    with warnings.catch_warnings():
-        # A poor teacher is a finding here, and one on permuted hours has to be poor.
-        warnings.filterwarnings("ignore", message="The teacher's held-out loss", category=UserWarning)
-        return model.fit(draw.X, draw.y, X_privileged=X_privileged).predict(draw.X_test)
+def our_methods(draw: CityDraw, seed: int) -> Iterator[Prediction]:
+    """Train the front door once, with its candidates and other rules of combination, and on permuted middle hours."""
+    model = PrivilegedRegressor().fit(draw.X, draw.y, X_privileged=draw.X_privileged)
+    yield Prediction(STUDENT, model.predict(draw.X_test))
+    X_test = flat(draw.X_test)
+    alone = {name: student.predict(X_test) for name, student in model.candidate_students_.items()}
+    for name, values in alone.items():
+        yield Prediction(INDICATORS if name == "baseline" else f"{CANDIDATE} {name}", values)
+    for rule in RULES:
+        weights = model.rules_.loc[rule]
+        yield Prediction(f"{RULE} {rule}", sum(weights[name] * values for name, values in alone.items()))
+    permuted = draw.X_privileged[permutation(len(draw.y), seed)]
+    yield Prediction(PERMUTED, PrivilegedRegressor().fit(draw.X, draw.y, X_privileged=permuted).predict(draw.X_test))
 
 
 @dataclass(frozen=True, eq=False)

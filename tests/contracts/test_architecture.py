@@ -30,7 +30,7 @@ ROOMS = [
     *("lupi", "anomaly", "compression", "experiments", "cli"),
 ]
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "matplotlib")
-EXPORTED_ROOMS = ("windows", "datasets", "linear", "distillation")
+EXPORTED_ROOMS = ("windows", "datasets", "linear", "distillation", "privileged")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 
