@@ -200,16 +200,19 @@ def _combined_loss(trial: Trial, found: dict[Candidate, Finding], weights: dict[
 
 def _stacked(trial: Trial, findings: list[Finding]) -> np.ndarray:
     """Return the convex combination of least held-out loss."""
-    parts = [np.stack([finding.values[f] for finding in findings], axis=-1) for f in range(len(trial.folds))]
-    scale = max(float(trial.losses([part.mean(axis=-1) for part in parts])), np.finfo(float).tiny)
-
-    def loss(weights: np.ndarray) -> float:
-        return float(trial.losses([part @ weights for part in parts])) / scale
-
+    rows = np.concatenate([test for _, test in trial.folds])
+    said = np.stack([np.concatenate(finding.values) for finding in findings], axis=-1)  # (n_rows, k, n_candidates)
+    hard, share = trial.lesson.hard[rows], trial.sets[-1][rows] / trial.sets[-1][rows].sum()
+    loss = TunedLogisticRegression.losses if trial.classify else TunedRidge.losses
+    scale = max(float(loss(said.mean(axis=-1), hard) @ share), np.finfo(float).tiny)
     n = len(findings)
-    sums_to_one = {"type": "eq", "fun": lambda weights: weights.sum() - 1.0}
-    start = np.full(n, 1.0 / n)
-    best = minimize(loss, start, method="SLSQP", bounds=[(0.0, 1.0)] * n, constraints=[sums_to_one]).x
+    best = minimize(
+        lambda weights: float(loss(said @ weights, hard) @ share) / scale,
+        np.full(n, 1.0 / n),
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * n,
+        constraints=[{"type": "eq", "fun": lambda weights: weights.sum() - 1.0}],
+    ).x
     best = np.clip(best, 0.0, None)
     return best / best.sum()
 
