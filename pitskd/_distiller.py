@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from pitskd._estimator import Classifying, Distillation, Searching
-from pitskd._lessons import Classification, Lesson, Task, teach
+from pitskd._lessons import Classification, Folds, Lesson, Task, teach
 from pitskd._teaching import Teaching, accepts_nan, check_prefitted, check_transformer, is_prefitted
 from pitskd._validation import (
     check_choice,
@@ -24,7 +24,8 @@ from pitskd._validation import (
     is_list,
     wrong,
 )
-from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
+from pitskd.linear._arrays import batches
+from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge, linear_values
 
 __all__: list[str] = []
 
@@ -171,7 +172,11 @@ class Search(Searching, Generalized):
         if len(candidates) > 1 and not self._can_teach(lesson):
             candidates = candidates[:1]
         splits = self._splits(task, lesson, self._teaching(task).check if len(candidates) > 1 else None)
-        folds = [self._fold(task, lesson, train, test, candidates, penalties) for train, test in splits]
+        told = [self._ask(task, lesson, train, test, candidates) for train, test in splits]
+        losses = self._student_losses(task, lesson, splits, [lessons for lessons, _ in told], penalties)
+        folds = [
+            _sums(lesson, test, lost, taught) for (_, test), lost, (_, taught) in zip(splits, losses, told, strict=True)
+        ]
         self._choose(candidates, penalties, folds)
         best = self._best(task).fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)
         self.best_estimator_, self.student_, self.teacher_ = best, best.student_, best.teacher_
@@ -203,47 +208,41 @@ class Search(Searching, Generalized):
         above = "alpha" not in last
         return np.unique(check_penalties("penalties", self.penalties, above=above))[::-1]
 
-    def _fold(
-        self,
-        task: Task,
-        lesson: Lesson,
-        train: np.ndarray,
-        test: np.ndarray,
-        candidates: list[tuple[float, float]],
-        penalties: np.ndarray,
-    ) -> dict[str, Any]:
-        """Return the summed held-out losses of every candidate at every penalty and of the teacher."""
-        part, held_out = lesson.rows(train), lesson.rows(test)
-        weight = np.ones(len(test)) if held_out.weight is None else held_out.weight
+    def _ask(
+        self, task: Task, lesson: Lesson, train: np.ndarray, test: np.ndarray, candidates: list[tuple[float, float]]
+    ) -> tuple[list[tuple[np.ndarray, float]], float]:
+        """Return every candidate's soft targets on the training rows and imitation, and the teacher's held-out loss."""
+        part, held_out, teaching = lesson.rows(train), lesson.rows(test), self._teaching(task)
         scores, taught, asked = np.full(part.hard.shape, np.nan), 0.0, held_out.privileged
-        teaching = self._teaching(task)
         if len(candidates) > 1:
             teacher, scores = teaching.run(part)
             if asked.any():
                 told = task.soften(teaching.ask(teacher, held_out.rows(asked)), 1.0)
-                taught = weight[asked] @ task.losses(told, held_out.hard[asked])
-        lessons = [(task.soften(scores, temperature), imitation) for imitation, temperature in candidates]
-        losses = self._student_losses(task, part, lessons, penalties, held_out)
-        plain = losses[0][:, asked] @ weight[asked]  # on the rows that the teacher is judged by
-        sums = {"weight": weight.sum(), "teacher": taught, "asked": weight[asked].sum()}
-        return {"losses": losses @ weight, "plain": plain, **sums}
+                taught = float(_row_weights(held_out)[asked] @ task.losses(told, held_out.hard[asked]))
+        return [(task.soften(scores, temperature), imitation) for imitation, temperature in candidates], taught
 
     def _student_losses(
-        self, task: Task, part: Lesson, lessons: list[tuple[np.ndarray, float]], penalties: np.ndarray, held_out: Lesson
-    ) -> np.ndarray:
-        """Return held-out losses (n_candidates, n_penalties, n_test)."""
+        self,
+        task: Task,
+        lesson: Lesson,
+        splits: Folds,
+        told: list[list[tuple[np.ndarray, float]]],
+        penalties: np.ndarray,
+    ) -> list[np.ndarray]:
+        """Return the held-out losses (n_candidates, n_penalties, n_test) of every fold."""
         student = self._student(task)
         if isinstance(student, TunedRidge | TunedLogisticRegression):
-            mixes = [part.mix(soft, imitation) for soft, imitation in lessons]
-            targets, weights = (np.stack(parts) for parts in zip(*mixes, strict=True))
-            linear = clone(student).set_params(penalties=penalties).predict_grid(part.X, targets, weights, held_out.X)
-            return student.losses(linear[:, ::-1], held_out.hard)
-        losses = np.empty((len(lessons), len(penalties), len(held_out.X)))
-        for m, (soft, imitation) in enumerate(lessons):
-            for p, penalty in enumerate(penalties):
-                fitted = teach(task, _with_penalty(student, penalty), part, soft, imitation)
-                if len(held_out.X):
-                    losses[m, p] = task.losses(task.predict(fitted, held_out.X), held_out.hard)
+            return _default_losses(clone(student).set_params(penalties=penalties), lesson, splits, told)
+        losses = []
+        for (train, test), lessons in zip(splits, told, strict=True):
+            part, held_out = lesson.rows(train), lesson.rows(test)
+            fold = np.empty((len(lessons), len(penalties), len(test)))
+            for m, (soft, imitation) in enumerate(lessons):
+                for p, penalty in enumerate(penalties):
+                    fitted = teach(task, _with_penalty(student, penalty), part, soft, imitation)
+                    if len(test):
+                        fold[m, p] = task.losses(task.predict(fitted, held_out.X), held_out.hard)
+            losses.append(fold)
         return losses
 
     def _choose(
@@ -282,6 +281,42 @@ class Search(Searching, Generalized):
     @abstractmethod
     def _best(self, task: Task) -> Any:
         """Return the single student to be fitted to all rows."""
+
+
+def _default_losses(
+    student: Any, lesson: Lesson, splits: Folds, told: list[list[tuple[np.ndarray, float]]]
+) -> list[np.ndarray]:
+    """Solve default students of every candidate, penalty and fold as one batch; rows held out weigh nothing."""
+    n_candidates, losses = len(told[0]), []
+    for some in batches(len(splits), 8 * n_candidates * lesson.hard.size):
+        targets = np.zeros((len(splits[some]), n_candidates, *lesson.hard.shape))
+        weights = np.zeros(targets.shape[:3])
+        for f, ((train, _), lessons) in enumerate(zip(splits[some], told[some], strict=True)):
+            part = lesson.rows(train)
+            for m, (soft, imitation) in enumerate(lessons):
+                targets[f, m, train], counts = part.mix(soft, imitation)
+                np.add.at(weights[f, m], train, counts)  # a splitter may draw a row twice
+        shape = targets.shape[:2]
+        coef, intercept = student.solve_grid(
+            lesson.X, targets.reshape(-1, *lesson.hard.shape), weights.reshape(-1, len(lesson.X))
+        )
+        coef, intercept = coef.reshape(*shape, *coef.shape[1:]), intercept.reshape(*shape, *intercept.shape[1:])
+        for f, (_, test) in enumerate(splits[some]):
+            values = linear_values(np.asarray(lesson.X[test], dtype=np.float64), coef[f], intercept[f])
+            losses.append(student.losses(values[:, ::-1], lesson.hard[test]))
+    return losses
+
+
+def _sums(lesson: Lesson, test: np.ndarray, losses: np.ndarray, taught: float) -> dict[str, Any]:
+    """Return the summed held-out losses of every candidate at every penalty, and what they compare with."""
+    weight, asked = _row_weights(lesson.rows(test)), lesson.privileged[test]
+    plain = losses[0][:, asked] @ weight[asked]  # on the rows that the teacher is judged by
+    sums = {"weight": weight.sum(), "teacher": taught, "asked": weight[asked].sum()}
+    return {"losses": losses @ weight, "plain": plain, **sums}
+
+
+def _row_weights(lesson: Lesson) -> np.ndarray:
+    return np.ones(len(lesson.X)) if lesson.weight is None else lesson.weight
 
 
 def _last(estimator: Any) -> Any:

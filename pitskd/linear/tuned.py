@@ -25,7 +25,7 @@ from pitskd._validation import (
     check_weights,
     wrong,
 )
-from pitskd.linear._paths import logistic_path, ridge_path
+from pitskd.linear._paths import logistic_path, ridge_grid, ridge_path
 
 __all__ = ["TunedLogisticRegression", "TunedRidge"]
 
@@ -59,13 +59,18 @@ class _Tuned(BaseEstimator, ABC):
     def _held_out_losses(
         self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray, penalties: np.ndarray
     ) -> np.ndarray:
-        losses, weight = np.zeros(len(penalties)), 0.0
-        for train, test in self._folds(X, y) if len(penalties) > 1 else ():
+        folds = list(self._folds(X, y)) if len(penalties) > 1 else []
+        sets = np.zeros((len(folds), len(X)))
+        for row, (train, _) in zip(sets, folds, strict=True):
             if not sample_weight[train].any():
                 raise wrong("cv", "a splitter whose training parts have weight", self.cv, "Use fewer folds.")
-            coef, intercept = self._paths(X[train], targets[None, train], penalties, sample_weight[train])
-            fold = self.losses(_linear(X[test], coef, intercept)[0], targets[test])
-            losses += fold @ sample_weight[test]
+            np.add.at(row, train, sample_weight[train])  # a splitter may draw a row twice
+        if not folds:
+            return np.full(len(penalties), np.nan)
+        coef, intercept = self._grid(X, np.broadcast_to(targets, (len(folds), *targets.shape)), penalties, sets)
+        losses, weight = np.zeros(len(penalties)), 0.0
+        for f, (_, test) in enumerate(folds):
+            losses += self.losses(linear_values(X[test], coef[f], intercept[f]), targets[test]) @ sample_weight[test]
             weight += sample_weight[test].sum()
         return losses / weight if weight else np.full(len(penalties), np.nan)
 
@@ -84,10 +89,10 @@ class _Tuned(BaseEstimator, ABC):
         splitter: Any = check_cv(self.cv, y, classifier=classify)
         return splitter.split(X, y)
 
-    def predict_grid(
-        self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray, X_test: np.ndarray
-    ) -> np.ndarray:
-        """Fit every target at every penalty and predict on other rows.
+    def solve_grid(
+        self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fit every target at every penalty, each on rows and weights of its own, as one batch.
 
         Parameters
         ----------
@@ -95,22 +100,15 @@ class _Tuned(BaseEstimator, ABC):
         targets : ndarray of shape (n_targets, n, k)
             Regression targets, or probabilities of the sorted classes.
         sample_weight : ndarray of shape (n_targets, n)
-        X_test : ndarray of shape (n_test, d)
+            Rows of weight 0 are held out.
 
         Returns
         -------
-        values : ndarray of shape (n_targets, n_penalties, n_test, k_linear)
-            Linear values, penalties ascending; one logit for two classes.
+        coef : ndarray of shape (n_targets, n_penalties, k_linear, d)
+            For features as given, penalties ascending; one logit for two classes.
+        intercept : ndarray of shape (n_targets, n_penalties, k_linear)
         """
-        penalties = self._penalty_grid()
-        weights, member = np.unique(sample_weight, axis=0, return_inverse=True)
-        parts = [np.flatnonzero(member.ravel() == number) for number in range(len(weights))]
-        # Targets of equal weights share scale and factorisation.
-        solved = [
-            _linear(X_test, *self._paths(X, targets[part], penalties, weight))
-            for part, weight in zip(parts, weights, strict=True)
-        ]
-        return np.concatenate(solved)[np.argsort(np.concatenate(parts))]
+        return self._grid(np.asarray(X, dtype=np.float64), targets, self._penalty_grid(), sample_weight)
 
     def _paths(
         self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray
@@ -126,6 +124,12 @@ class _Tuned(BaseEstimator, ABC):
     def _solve(
         self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @abstractmethod
+    def _grid(
+        self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fit targets (n_targets, n, k), each on its own row of weights, features standardised by it."""
 
     @staticmethod
     @abstractmethod
@@ -200,6 +204,21 @@ class TunedRidge(RegressorMixin, _Tuned):
         coef, intercept = ridge_path(X, side_by_side, penalties, sample_weight)
         coef = coef.reshape(len(penalties), n_sets, k, -1).swapaxes(0, 1)
         return coef, intercept.reshape(len(penalties), n_sets, k).swapaxes(0, 1)
+
+    def _grid(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sets: np.ndarray) -> Any:
+        distinct, member, count = np.unique(sets, axis=0, return_inverse=True, return_counts=True)
+        n, k = targets.shape[1:]
+        coef = np.empty((len(targets), len(penalties), k, X.shape[1]))
+        intercept = np.empty(coef.shape[:-1])
+        # Targets of equal weights share one factorisation; sets that share as many are solved side by side.
+        for size in np.unique(count):
+            rows = np.stack([np.flatnonzero(member.ravel() == group) for group in np.flatnonzero(count == size)])
+            together = targets[rows].transpose(0, 2, 1, 3).reshape(len(rows), n, size * k)
+            solved = ridge_grid(X, together, penalties, distinct[count == size])
+            shape = len(rows), len(penalties), size, k
+            coef[rows] = solved[0].reshape(*shape, -1).swapaxes(1, 2)
+            intercept[rows] = solved[1].reshape(shape).swapaxes(1, 2)
+        return coef, intercept
 
     @staticmethod
     def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -295,6 +314,11 @@ class TunedLogisticRegression(ClassifierMixin, _Tuned):
     def _solve(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sample_weight: np.ndarray) -> Any:
         return logistic_path(X, targets, penalties, np.tile(sample_weight, (len(targets), 1)))
 
+    def _grid(self, X: np.ndarray, targets: np.ndarray, penalties: np.ndarray, sets: np.ndarray) -> Any:
+        distinct, member = np.unique(sets, axis=0, return_inverse=True)
+        scales = np.stack([location_and_scale(X, weight)[1] for weight in distinct])
+        return logistic_path(X, targets, penalties, sets, scale=scales[member.ravel()])
+
     @staticmethod
     def losses(linear: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Cross-entropy in nats."""
@@ -310,8 +334,9 @@ def location_and_scale(X: np.ndarray, sample_weight: np.ndarray) -> tuple[np.nda
     return mean, scale
 
 
-def _linear(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-    return np.swapaxes(coef @ X.T, -1, -2) + intercept[:, :, None, :]
+def linear_values(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Return values (..., n, k) of rules (..., k, d)."""
+    return np.swapaxes(coef @ X.T, -1, -2) + intercept[..., None, :]
 
 
 def log_probabilities(linear: np.ndarray) -> np.ndarray:

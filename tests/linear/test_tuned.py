@@ -117,17 +117,25 @@ def test_targets_side_by_side_equal_targets_one_by_one_at_one_penalty():
     np.testing.assert_allclose(both[:, 1], TunedRidge([1.0]).fit(X, y**2).predict(X))
 
 
-def test_predict_grid_scales_each_target_by_its_own_weights():
+def test_a_grid_scales_each_target_by_its_own_weights():
     X, y, _ = sample()
     weights = np.stack([np.r_[np.zeros(30), np.ones(30)], np.ones(60), np.r_[np.zeros(30), np.ones(30)]])
     targets = np.stack([y, 2 * y, y + 1])[..., None]
-    grid = TunedRidge(PENALTIES).predict_grid(X, targets, weights, X[:7])
-    assert grid.shape == (3, 4, 7, 1)
+    coef, intercept = TunedRidge(PENALTIES).solve_grid(X, targets, weights)
+    assert coef.shape == (3, 4, 1, X.shape[1])
     for t in range(3):
         for p, penalty in enumerate(PENALTIES):
             kept = weights[t] > 0
             expected = TunedRidge([penalty]).fit(X[kept], targets[t, kept, 0]).predict(X[:7])
-            np.testing.assert_allclose(grid[t, p, :, 0], expected, rtol=1e-9)
+            np.testing.assert_allclose(X[:7] @ coef[t, p, 0] + intercept[t, p, 0], expected, rtol=1e-9)
+
+
+def test_a_row_that_a_splitter_draws_twice_counts_twice():
+    X, y, _ = sample()
+    train, test = np.r_[0:40, 0:10], np.arange(40, 60)
+    drawn = TunedRidge(PENALTIES, cv=[(train, test)]).fit(X, y).held_out_losses_
+    expected = [np.mean((TunedRidge([p]).fit(X[train], y[train]).predict(X[test]) - y[test]) ** 2) for p in PENALTIES]
+    np.testing.assert_allclose(drawn, expected, rtol=1e-9)
 
 
 BAD = [
