@@ -277,7 +277,8 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
         loss, or the one of least held-out loss.
     cv : int, splitter or iterable, default=None
         Folds for all held-out losses. None: twice five contiguous folds whose training rows share no time step with
-        the rows held out, where windows overlap; an int: as in scikit-learn, which does not look for overlap.
+        the rows held out, where windows overlap (fewer are left out where that would leave too little to learn from:
+        below eight windows that share nothing); an int: as in scikit-learn, which does not look for overlap.
 
     Attributes
     ----------
