@@ -1,7 +1,7 @@
 """What the front door chooses among: linear students of several kinds, each averaged over its own strengths.
 
-A candidate fits every setting of its grid on every training set at once and gives each setting a weight: prior times a
-power of the likelihood of the held-out rows. Averaging over strengths loses less than choosing one. Least squares on
+A candidate fits every setting of its grid on every training set at once and gives each setting a weight: its prior
+times the likelihood of the held-out rows. Averaging over strengths loses less than choosing one. Least squares on
 class indicators implies the rules that classifiers are anchored to; a slope and an intercept turn them into logits.
 """
 
@@ -88,13 +88,9 @@ class Trial:
         return np.asarray(total) / weight
 
     def likelihood(self, losses: np.ndarray) -> np.ndarray:
-        """Return held-out log-likelihoods up to a constant, tempered.
-
-        Folds share rows and one held-out row speaks of one noise: the square root of the Gaussian likelihood at the
-        noise of the best model averages better than the likelihood. Cross-entropy is the log-likelihood itself.
-        """
+        """Return held-out log-likelihoods up to a constant: Gaussian at the best model's noise, or the cross-entropy's."""
         best = losses.min()
-        return -self.n_rows * (losses - best) / (1.0 if self.classify else 4.0 * max(best, np.finfo(float).tiny))
+        return -self.n_rows * (losses - best) / (1.0 if self.classify else 2.0 * max(best, np.finfo(float).tiny))
 
     def temper(self, values: list[np.ndarray]) -> float:
         """Return the slope that makes held-out logits honest: a model is too sure of the rows it learnt from."""

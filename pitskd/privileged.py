@@ -315,8 +315,8 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
     Notes
     -----
     The anchored students minimise ``1/2 sum (y - f)^2 + anchor/2 ||w - w_prior||^2``. Averaging over strengths weighs
-    each by its prior times ``exp(-n (E - min E) / (4 min E))`` with the held-out mean squared error E, the square root
-    of the Gaussian likelihood. Columns of two values are scaled by their range, all others to unit variance: a rare
+    each by its prior times the Gaussian likelihood ``exp(-n (E - min E) / (2 min E))`` of the held-out rows, with the
+    mean squared error E. Columns of two values are scaled by their range, all others to unit variance: a rare
     indicator is shrunk, not blown up. The rule and its constants (imitation 0.9, links and dynamics mostly of penalty
     3, anchors mostly from 10) were chosen on Beijing PM2.5 and simulated Mackey-Glass data, then frozen;
     ``pitskd reproduce five-cities`` shows all cells, also those where it loses, and the other rules of combination.
