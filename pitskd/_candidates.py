@@ -19,6 +19,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from pitskd._folds import teachable
 from pitskd._lessons import Classification, Folds, Lesson, Regression, Task, fit_weighted
 from pitskd.linear._families import Rules, calibrated, chain_rules
 from pitskd.linear._paths import logistic_path, ridge_anchor_grid, ridge_grid, two_valued_range
@@ -48,6 +49,10 @@ class Trial:
     @classmethod
     def of(cls, task: Task, lesson: Lesson, folds: Folds) -> Trial:
         weight = np.ones(len(lesson.X)) if lesson.weight is None else lesson.weight
+        if not weight.all():  # as if these rows had not been given
+            kept = weight > 0
+            place, lesson, weight = np.cumsum(kept) - 1, lesson.rows(kept), weight[kept]
+            folds = [(place[train[kept[train]]], place[test[kept[test]]]) for train, test in folds]
         sets = np.zeros((len(folds) + 1, len(weight)))
         for row, (train, _) in zip(sets, folds, strict=False):
             row[train] = weight[train]
@@ -88,7 +93,7 @@ class Trial:
         return np.asarray(total) / weight
 
     def likelihood(self, losses: np.ndarray) -> np.ndarray:
-        """Return held-out log-likelihoods up to a constant: Gaussian at the best model's noise, or the cross-entropy's."""
+        """Return held-out log-likelihoods up to a constant; a regression's noise is that of the best model."""
         best = losses.min()
         return -self.n_rows * (losses - best) / (1.0 if self.classify else 2.0 * max(best, np.finfo(float).tiny))
 
@@ -154,7 +159,9 @@ class Candidate(ABC):
 
     def obstacle(self, trial: Trial) -> str | None:
         """Say why this candidate cannot be built from these rows; None if it can."""
-        return None if trial.lesson.privileged.any() else "no row has a privileged part"
+        if teachable(trial.task, trial.lesson):
+            return None
+        return f"{'too few labelled rows have' if trial.lesson.privileged.any() else 'no row has'} a privileged part"
 
     @abstractmethod
     def fit(self, trial: Trial) -> Finding:
@@ -249,7 +256,7 @@ class Generalized(Linear):
         rows = np.flatnonzero(lesson.privileged)
         channels = lesson.middle[-1] if len(lesson.middle) == 2 else lesson.Z.shape[1]
         Z, hard = lesson.Z[rows][:, -2 * channels :], lesson.hard[rows]
-        sets = (trial.counts)[:, rows]
+        sets = trial.counts[:, rows]
         inner, place = [], []
         for weight in sets:
             train = np.flatnonzero(weight)
