@@ -63,7 +63,7 @@ def rolled_chain_grid(
     """
     n, n_rows, n_channels = path.shape
     labelled = np.ones(n, dtype=bool) if labelled is None else labelled
-    known = ~np.isnan(path).any(axis=2)
+    known = np.logical_not(np.isnan(path).any(axis=2))
     centre = np.stack([path[..., c][known].mean() for c in range(n_channels)])
     filled = np.where(known[..., None], path - centre, 0.0)
     scale = _joint_scale(filled, known, sample_weight, path if indicators else None)
@@ -114,7 +114,7 @@ def _transition(
     for rows in _chunks(n, size * max(size, n_steps)):
         stretches = np.lib.stride_tricks.sliding_window_view(filled[rows], order + 1, axis=1)  # (n, steps, c, order+1)
         stretches = stretches.swapaxes(2, 3).reshape(-1, n_steps, size)
-        whole = np.lib.stride_tricks.sliding_window_view(known[rows], order + 1, axis=1).all(axis=2)
+        whole = np.min(np.lib.stride_tricks.sliding_window_view(known[rows], order + 1, axis=1), axis=2)
         stretches = stretches * whole[..., None]
         part = weight[:, rows]
         first += part @ stretches.sum(axis=1)
