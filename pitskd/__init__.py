@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         GeneralizedDistillationRegressor,
         GeneralizedDistillationRegressorCV,
     )
+    from pitskd.experiments import ImitationPathDisplay, PrivilegedGainDisplay, privileged_report
     from pitskd.linear import (
         AnchoredDistillationClassifier,
         AnchoredDistillationClassifierCV,
@@ -87,7 +88,8 @@ _ROOMS = {
         "GeneralizedDistillationRegressorCV",
     ),
     "privileged": ("PrivilegedClassifier", "PrivilegedRegressor"),
-    "experiments": (),  # its names are used as pitskd.experiments.compare_methods
+    # The other names of this room are used as pitskd.experiments.compare_methods.
+    "experiments": ("ImitationPathDisplay", "PrivilegedGainDisplay", "privileged_report"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -98,14 +98,16 @@ class Trial:
         return -self.n_rows * (losses - best) / (1.0 if self.classify else 2.0 * max(best, np.finfo(float).tiny))
 
     def temper(self, values: list[np.ndarray]) -> float:
-        """Return the slope that makes held-out logits honest: a model is too sure of the rows it learnt from."""
+        """Return the slope, at most 1, that makes held-out logits honest: a model is too sure of what it learnt from."""
         rows = np.concatenate([test for _, test in self.folds])
         said, hard, weight = np.concatenate(values), self.lesson.hard[rows], self.sets[-1][rows]
+        if not self.task.can_learn(hard):  # a single class would ask for ever more
+            return 1.0
 
         def loss(log_slope: float) -> float:
             return float(TunedLogisticRegression.losses(np.exp(log_slope) * said, hard) @ weight)
 
-        return float(np.exp(minimize_scalar(loss, bounds=(-5.0, 2.0), method="bounded").x))
+        return float(np.exp(minimize_scalar(loss, bounds=(-5.0, 0.0), method="bounded").x))
 
     def scales(self, sets: np.ndarray, X: np.ndarray | None = None) -> np.ndarray:
         """Return the scale of each column on each training set; columns of two values keep their range."""
@@ -293,6 +295,7 @@ class Anchored(Linear):
 
     def rules(self, trial: Trial) -> tuple[Rules, np.ndarray]:
         priors, share = self.priors(trial)
+        priors = replace(priors, coef=priors.coef * self._varies(trial)[:, None, None])
         anchors = np.logspace(-4.0, 4.0, 9 if trial.classify else 17)
         hard = np.broadcast_to(trial.lesson.hard, (len(trial.sets), *trial.lesson.hard.shape))
         if trial.classify:
@@ -306,6 +309,14 @@ class Anchored(Linear):
         shape = len(trial.sets), len(settings)
         rules = Rules(coef.reshape(*shape, *coef.shape[3:]), intercept.reshape(*shape, -1), settings)
         return rules, (share[:, None] * strength).ravel()
+
+    def _varies(self, trial: Trial) -> np.ndarray:
+        """Return which columns vary in each training set, (n_sets, d).
+
+        A column that stands still in the inputs may move in the middle: a prior that learnt from a snow hour or two
+        there would say wild things of the first snow it meets, and no training row could set it right.
+        """
+        return np.stack([np.ptp(trial.X[weight > 0], axis=0) > 0 for weight in trial.counts])
 
     def _logistic(
         self, trial: Trial, priors: Rules, hard: np.ndarray, anchors: np.ndarray

@@ -194,7 +194,7 @@ def flatten(name: str, values: Any) -> tuple[Any, tuple[int, ...]]:
     except ValueError:  # a ragged list, which is refused where it is read
         shape = ()
     if len(shape) == 3:
-        return np.asarray(values).reshape(shape[0], -1), shape[1:]
+        return np.asarray(values).reshape(shape[0], shape[1] * shape[2]), shape[1:]
     if len(shape) > 3:
         raise wrong(name, "of shape (n, d) or (n, steps, channels)", f"shape {shape}", "Flatten what lies beyond.")
     return values, shape[1:]

@@ -12,9 +12,13 @@ import typer
 app = typer.Typer(
     help="Privileged-information distillation of time series.", no_args_is_help=True, add_completion=False
 )
-# Its 12 tasks per city are the largest part: beside the others it takes no more draws than these.
-_DRAWS_BESIDE_OTHERS = 20
-_FEWER = f"Beside the others, five-cities takes at most {_DRAWS_BESIDE_OTHERS} draws here; by itself it takes --draws."
+_FIVE_CITIES, _EVENTS = "five-cities", "events"
+# The largest parts: beside the others they take no more draws than these.
+_LARGEST, _DRAWS_BESIDE_OTHERS = (_FIVE_CITIES, _EVENTS), 20
+_FEWER = (
+    f"Beside the others, {' and '.join(_LARGEST)} take at most {_DRAWS_BESIDE_OTHERS} resamples per task; by "
+    "themselves, as many as asked for."
+)
 reproduce = typer.Typer(
     help="Run the public protocols: does a student taught with privileged information beat a tuned model without it? "
     + _FEWER,
@@ -89,6 +93,16 @@ def _pm25(data_home: Path | None) -> Ready:
     return pm25_tasks(fetch_beijing_pm25(data_home=data_home)), {}
 
 
+def _events(data_home: Path | None) -> Ready:
+    from pitskd.datasets import DatasetError, fetch_beijing_pm25
+    from pitskd.experiments.events import event_tasks
+
+    try:
+        return event_tasks(fetch_beijing_pm25(data_home=data_home)), {}
+    except DatasetError as error:
+        return event_tasks(), {"PM2.5 and daily up/down": str(error)}
+
+
 def _five_cities(data_home: Path | None, cities: Sequence[str] = (), target: str = "PM_US Post") -> Ready:
     """Return the tasks of all cities that can be had."""
     from pitskd.datasets import DatasetError, fetch_five_cities_pm25
@@ -107,11 +121,11 @@ def _five_cities(data_home: Path | None, cities: Sequence[str] = (), target: str
     return tasks, left_out
 
 
-_FIVE_CITIES = "five-cities"
 _PARTS: dict[str, tuple[Builder, str]] = {
     "simulations": (_simulations, "Protocol S: the four simulations of Lopez-Paz et al."),
     "mackey-glass": (_mackey_glass, "Protocol C on a simulated Mackey-Glass series."),
     "pm25": (_pm25, "Protocol C on Beijing PM2.5 (real data)."),
+    _EVENTS: (_events, "Protocol C with the front door: PM2.5, daily up/down (real data) and Mackey-Glass."),
     _FIVE_CITIES: (_five_cities, "Protocol R: PM2.5 of up to five Chinese cities, regression (real data)."),
 }
 
@@ -122,7 +136,7 @@ class _Plan(NamedTuple):
 
 
 def _plans(parts: Sequence[str], repeats: int) -> dict[str, _Plan]:
-    fewer = {_FIVE_CITIES: min(repeats, _DRAWS_BESIDE_OTHERS)} if len(parts) > 1 else {}
+    fewer = dict.fromkeys(_LARGEST if len(parts) > 1 else (), min(repeats, _DRAWS_BESIDE_OTHERS))
     return {part: _Plan(_PARTS[part][0], fewer.get(part, repeats)) for part in parts}
 
 

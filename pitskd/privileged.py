@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.base import RegressorMixin
 
-from pitskd._candidates import BUILT_IN, Candidate, Finding, Outside, Trial, Voice
+from pitskd._candidates import BUILT_IN, Baseline, Candidate, Finding, Outside, Trial, Voice
 from pitskd._estimator import Classifying, Distillation
-from pitskd._folds import default_folds
+from pitskd._folds import default_folds, teachable
 from pitskd._lessons import Classification, Folds, Lesson, Regression, Task, split_rows
-from pitskd._validation import check_choice, check_splitter, wrong
+from pitskd._validation import check_choice, check_splitter, is_list, wrong
 from pitskd.linear._anchors import ClassificationRule, RegressionRule
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge, log_probabilities
 
@@ -53,9 +53,12 @@ class _FrontDoor(Distillation):
         """
         task = self._task()
         lesson = self._read(task, X, y, X_privileged, sample_weight, {1.0})
-        self._can_teach(lesson)
-        trial = Trial.of(task, lesson, self._folds(task, lesson))
-        tried = [(candidate, candidate.obstacle(trial)) for candidate in self._listed()]
+        candidates = self._listed()
+        taught = any(candidate.distils for candidate in candidates)
+        if taught:
+            self._warn_if_untaught(task, lesson)
+        trial = Trial.of(task, lesson, self._folds(task, lesson, taught))
+        tried = self._tried(trial, candidates)
         found = {candidate: candidate.fit(trial) for candidate, reason in tried if reason is None}
         losses = {candidate: self._loss(trial, finding) for candidate, finding in found.items()}
         rules = {rule: _weights(rule, trial, found, losses) for rule in _COMBINE}
@@ -82,14 +85,38 @@ class _FrontDoor(Distillation):
                 task.check_teacher(estimator, "candidates")
 
     def _check_lesson(self, task: Task, lesson: Lesson, imitations: set[float]) -> None:
-        if not lesson.labelled.any() or not task.can_learn(lesson.hard[lesson.counts]):
-            raise wrong("y", "present in two rows at least, and of two classes", "less", "Pass more labelled rows.")
+        if not task.can_learn(lesson.hard[lesson.counts]):
+            classes = " and of two classes" if isinstance(task, Classification) else ""
+            expected, got = f"present in two rows of weight above 0{classes}", np.count_nonzero(lesson.counts)
+            raise wrong("y", expected, f"{got} such rows", "Pass more labelled rows.")
+
+    def _warn_if_untaught(self, task: Task, lesson: Lesson) -> None:
+        """Tell that nothing can be learnt from the middle."""
+        if teachable(task, lesson):
+            return
+        some = "is all NaN but in too few labelled rows, or in rows of one class"
+        what = some if lesson.privileged.any() else "is None or empty"
+        warnings.warn(
+            f"X_privileged {what}: {type(self).__name__} learns from hard targets only. Pass X_privileged of more rows "
+            'to fit, or candidates="baseline" if this is meant.',
+            UserWarning,
+            stacklevel=3,
+        )
+
+    def _tried(self, trial: Trial, candidates: list[Candidate]) -> list[tuple[Candidate, str | None]]:
+        """Return candidates, each with the reason why it cannot be built; without a middle the baseline stands in."""
+        tried = [(candidate, candidate.obstacle(trial)) for candidate in candidates]
+        if any(reason is None for _, reason in tried):
+            return tried
+        if teachable(trial.task, trial.lesson):
+            got = "; ".join(f"{candidate.name}: {reason}" for candidate, reason in tried)
+            raise wrong("candidates", "such that these rows allow one of them", got, 'Add e.g. "generalized".')
+        return [*tried, (Baseline(), None)]
 
     def _given(self) -> list[Any]:
         if self.candidates is None:
             return list(BUILT_IN)
-        alone = isinstance(self.candidates, str) or hasattr(self.candidates, "fit")
-        return [self.candidates] if alone else list(self.candidates)
+        return list(self.candidates) if is_list(self.candidates) else [self.candidates]
 
     def _listed(self) -> list[Candidate]:
         """Return candidates by name or around estimators of the user's own."""
@@ -112,24 +139,35 @@ class _FrontDoor(Distillation):
         before = sum(candidate.name.partition(" ")[0] == kind for candidate in listed)
         return f"{kind} {before + 1}" if before else kind
 
-    def _folds(self, task: Task, lesson: Lesson) -> Folds:
+    def _folds(self, task: Task, lesson: Lesson, taught: bool) -> Folds:
         """Return training rows and labelled held-out rows, all checked before any training."""
         if self.cv is None:
             folds = default_folds(task, lesson)
             if not folds:
                 warnings.warn(
-                    f"{len(lesson.X)} rows are too few, or overlap too much, to hold any out: strengths are the "
-                    "defaults, not chosen. Pass more windows or a larger stride, or your own cv.",
+                    f"{len(lesson.X)} rows are too few, overlap too much, or too few of them have X_privileged, to "
+                    "hold any out: strengths are the defaults, not chosen. Pass more windows or a larger stride, or "
+                    "your own cv.",
                     UserWarning,
                     stacklevel=4,
                 )
             return folds
-        folds = [(train, test[lesson.counts[test]]) for train, test in split_rows("cv", self.cv, task, lesson)]
+        rows = np.arange(len(lesson.X))
+        if isinstance(self.cv, int | np.integer):  # rows that are never scored train in every fold
+            known = np.flatnonzero(lesson.counts)
+            parts = split_rows("cv", self.cv, task, lesson.rows(known))
+            folds = [(np.setdiff1d(rows, known[test]), known[test]) for _, test in parts]
+        else:
+            parts = split_rows("cv", self.cv, task, lesson)
+            folds = [(rows[train], rows[test][lesson.counts[test]]) for train, test in parts]
         for train, _ in folds:
             part = lesson.rows(train)
             if not task.can_learn(part.hard[part.counts]):
                 expected = "a splitter whose training parts hold two labelled rows, of two classes"
                 raise wrong("cv", expected, self.cv, "Use fewer folds or more rows.")
+            if taught and teachable(task, lesson) and not teachable(task, part):
+                expected = "a splitter whose training parts hold two labelled rows with X_privileged, of two classes"
+                raise wrong("cv", expected, self.cv, 'Use fewer folds, or candidates="baseline".')
         folds = [fold for fold in folds if len(fold[1])]
         if not folds:
             raise wrong("cv", "a splitter that holds out labelled rows", self.cv, "Use fewer folds.")
@@ -290,7 +328,7 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
     rules_ : DataFrame
         Weights that each rule of combination gives to each candidate, those not taken too.
     candidate_students_ : dict of str to object
-        Each candidate alone, with `predict`; for comparison.
+        Each candidate alone, with `predict` of windows flattened time-major; for comparison.
     loss_ : float
         Held-out mean squared error of the combination; NaN without folds.
     n_folds_ : int
@@ -375,8 +413,8 @@ class PrivilegedClassifier(Classifying, _FrontDoor):
         loss, or the one of least held-out loss.
     cv : int, splitter or iterable, default=None
         Folds for all held-out losses. None: twice five folds, stratified, or contiguous where windows overlap, whose
-        training rows then share no time step with the rows held out; an int: as in scikit-learn, which does not look
-        for overlap.
+        training rows then share no time step with the rows held out (how far ahead a class lies is told by the
+        privileged steps that lead up to it); an int: as in scikit-learn, which does not look for overlap.
 
     Attributes
     ----------
@@ -389,7 +427,7 @@ class PrivilegedClassifier(Classifying, _FrontDoor):
     rules_ : DataFrame
         Weights that each rule of combination gives to each candidate, those not taken too.
     candidate_students_ : dict of str to object
-        Each candidate alone, with `predict`; for comparison.
+        Each candidate alone, with `predict` of windows flattened time-major; for comparison.
     loss_ : float
         Held-out log-loss of the combination; NaN without folds.
     n_folds_ : int

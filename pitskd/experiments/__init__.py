@@ -16,7 +16,10 @@ from pitskd.experiments.displays import (
     plot_size_differences,
     plot_window,
 )
+from pitskd.experiments.events import FrontDoorTask, daily_task, daily_windows, event_tasks
 from pitskd.experiments.five_cities import CityTask, five_cities_tasks
+from pitskd.experiments.gain_displays import ImitationPathDisplay, PrivilegedGainDisplay
+from pitskd.experiments.privileged_report import PrivilegedReport, privileged_report
 from pitskd.experiments.protocols import (
     EventTask,
     SimulationTask,
@@ -31,13 +34,20 @@ from pitskd.experiments.run import run_tasks
 __all__ = [
     "CityTask",
     "EventTask",
+    "FrontDoorTask",
+    "ImitationPathDisplay",
     "Interval",
     "Part",
     "Prediction",
+    "PrivilegedGainDisplay",
+    "PrivilegedReport",
     "Resample",
     "SimulationTask",
     "Task",
     "compare_methods",
+    "daily_task",
+    "daily_windows",
+    "event_tasks",
     "five_cities_tasks",
     "is_gain",
     "mackey_glass_task",
@@ -48,6 +58,7 @@ __all__ = [
     "plot_size_differences",
     "plot_window",
     "pm25_tasks",
+    "privileged_report",
     "run_tasks",
     "simulation_tasks",
     "summarise",

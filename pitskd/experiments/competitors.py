@@ -6,14 +6,14 @@ Whatever is chosen is chosen on training and validation rows; test rows are pred
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -34,6 +34,13 @@ STUDENT = "student"
 TEACHER = "teacher"
 PATH = "student at imitation"
 CONTROLS = (SAME_LOSS, NO_MIDDLE, PERMUTED, MARGIN)
+# Rules of combination that the front door does not take, as tables name them.
+RULES = {
+    "average": "average of all three",
+    "weights": "weighted by likelihood",
+    "stack": "stacked",
+    "select": "one selected",
+}
 
 # Protocol C's grid. On noise-free series its floor still binds: see WEAK_PENALTIES.
 PENALTIES = np.logspace(-4, 3, 15)
@@ -57,6 +64,7 @@ class Resample:
     margin: np.ndarray  # (n,) the number whose threshold gives y
     threshold: float
     penalties: np.ndarray = field(default_factory=lambda: PENALTIES)  # candidates of every model
+    rises: bool = False  # the margin is counted from the last input of the first channel
 
     @property
     def train(self) -> slice:
@@ -65,18 +73,26 @@ class Resample:
 
     @property
     def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The one division into training and validation rows."""
+        """The one division into training and validation rows; without the latter five folds of the former."""
         rows = np.arange(len(self.X))
-        return [(rows[: self.n_train], rows[self.n_train :])]
+        if len(rows) > self.n_train:
+            return [(rows[: self.n_train], rows[self.n_train :])]
+        return list(StratifiedKFold(5).split(rows, self.y))
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Test labels of one method, with the hyper-parameters it chose."""
+    """Test labels of one method, with the hyper-parameters it chose and the logits behind the labels."""
 
     method: str
     labels: np.ndarray
     choices: dict[str, float] = field(default_factory=dict)
+    logits: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, method: str, logits: np.ndarray, choices: dict[str, float] | None = None) -> Prediction:
+        """Return the labels, 0 and 1, that logits (n_test,) mean."""
+        return cls(method, (logits > 0).astype(int), choices or {}, logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +133,10 @@ class Search:
 
     def predict(self, X: np.ndarray, imitation: float | None = None) -> np.ndarray:
         """Predict with the best student, or with the best of one imitation."""
+        return self.model(imitation).predict(X)
+
+    def model(self, imitation: float | None = None) -> GeneralizedDistillationClassifier:
+        """Fit the best student, or the best of one imitation."""
         results = self.results if imitation is None else self.results[self.results["imitation"] == imitation]
         best, r = self._best(results), self.resample
         model = GeneralizedDistillationClassifier(
@@ -126,7 +146,7 @@ class Search:
             temperature=best["temperature"],
             cross_fit="prefit",
         )
-        return model.fit(r.X[r.train], r.y[r.train], X_privileged=r.X_privileged[r.train]).predict(X)
+        return model.fit(r.X[r.train], r.y[r.train], X_privileged=r.X_privileged[r.train])
 
 
 def tuned_logistic(resample: Resample) -> Any:
@@ -140,79 +160,105 @@ def tuned_logistic(resample: Resample) -> Any:
 
 
 def ridge_on_margin(resample: Resample) -> np.ndarray:
-    """Regress the number itself, calibrate and classify: required beside thresholded labels.
+    """Regress the number itself, calibrate and return test logits: required beside thresholded labels.
 
-    Strength by validation log-loss of the calibrated forecast, which for a skewed number beats a cut at the threshold.
+    Strength by held-out log-loss of the calibrated forecast, which for a skewed number beats a cut at the threshold.
     """
-    train = resample.train
-    X = flat(resample.X)
-    mean, scale = _location_and_scale(X[train])
-    X, X_test = (X - mean) / scale, (flat(resample.X_test) - mean) / scale
-    coef, intercept = ridge_path(X[train], resample.margin[train, None], resample.penalties, np.ones(resample.n_train))
-    best_loss, labels = np.inf, np.zeros(len(X_test), dtype=int)
-    for w, b in zip(coef[:, 0], intercept[:, 0], strict=True):
-        logit, logit_test = _calibrate(resample, X @ w + b, X_test @ w + b)
-        loss = _validation_losses(resample, logit[:, None])[0]
-        if loss < best_loss:
-            best_loss, labels = loss, (logit_test > 0).astype(int)
-    return labels
+
+    def models(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        X, X_test = _standardised(resample, train)
+        coef, intercept = ridge_path(X[train], resample.margin[train, None], resample.penalties, np.ones(len(train)))
+        rules = zip(coef[:, 0], intercept[:, 0], strict=True)
+        logits = [_calibrate(resample.y, train, X @ w + b, X_test @ w + b) for w, b in rules]
+        learn, test = (np.stack(part, axis=1) for part in zip(*logits, strict=True))
+        return learn, test
+
+    return _chosen(resample, models)
 
 
 def own_dynamics(resample: Resample, horizon: int) -> np.ndarray:
     """Shrink a logistic model towards the VAR of the input windows rolled to the target: no middle-time data.
 
     The strongest penalty leaves the calibrated rolled VAR itself, so both forms of the control compete for the best
-    validation log-loss, over several orders and penalties of the VAR.
+    held-out log-loss, over several orders and penalties of the VAR. Returns test logits.
     """
-    train = resample.train
-    X = flat(resample.X)
-    mean, scale = _location_and_scale(X[train])
-    X, X_test = (X - mean) / scale, (flat(resample.X_test) - mean) / scale
     strengths = np.append(resample.penalties, 1e6)
-    one_hot, even = np.eye(2)[resample.y[train]][None], np.ones((1, resample.n_train))
-    best_loss, labels = np.inf, np.zeros(len(X_test), dtype=int)
-    for rolled, rolled_test in _rolled_margins(resample, horizon):
-        logit, logit_test = _calibrate(resample, rolled, rolled_test)
-        coef, intercept = logistic_path(X[train], one_hot, strengths, even, offset=logit[train])
-        losses = _validation_losses(resample, X @ coef[0, :, 0].T + intercept[0, :, 0] + logit[:, None])
-        best = int(np.argmin(losses))
-        if losses[best] < best_loss:
-            best_loss = losses[best]
-            labels = (X_test @ coef[0, best, 0] + intercept[0, best, 0] + logit_test > 0).astype(int)
-    return labels
+
+    def models(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        X, X_test = _standardised(resample, train)
+        one_hot, even = np.eye(2)[resample.y[train]][None], np.ones((1, len(train)))
+        learn, test = [], []
+        for rolled, rolled_test in _rolled_margins(resample, train, horizon):
+            logit, logit_test = _calibrate(resample.y, train, rolled, rolled_test)
+            coef, intercept = logistic_path(X[train], one_hot, strengths, even, offset=logit[train])
+            learn.append(X @ coef[0, :, 0].T + intercept[0, :, 0] + logit[:, None])
+            test.append(X_test @ coef[0, :, 0].T + intercept[0, :, 0] + logit_test[:, None])
+        return np.hstack(learn), np.hstack(test)
+
+    return _chosen(resample, models)
 
 
-def _rolled_margins(resample: Resample, horizon: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield forecasts of the target's channel, the first, for learning and test rows."""
-    X_train = resample.X[resample.train]
+Models = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _chosen(resample: Resample, models: Models) -> np.ndarray:
+    """Return test logits of the model of least held-out log-loss, fitted to the training rows.
+
+    ``models(rows)`` fits all of them to some rows: logits of learning rows (n, n_models) and test rows.
+    """
+    losses, said_test = 0.0, np.empty(0)
+    for train, rest in resample.folds:
+        said, said_test = models(train)
+        sign = np.where(resample.y[rest] == 1, -1.0, 1.0)[:, None]
+        losses = losses + np.logaddexp(0.0, sign * said[rest]).sum(axis=0)
+    if len(resample.folds) > 1:  # else the one fold has just been fitted to all training rows
+        said_test = models(np.arange(resample.n_train))[1]
+    return said_test[:, int(np.argmin(losses))]
+
+
+def _rolled_margins(resample: Resample, train: np.ndarray, horizon: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield forecasts of the target's channel, the first, for learning and test rows; of its rise where that counts."""
+    X_train = resample.X[train]
     for order in range(1, min(4, X_train.shape[1])):
         for penalty in (1e-4, 1e-2, 1.0, 10.0, 100.0):
             learn, test = (
                 rolled_forecast(X_train, X, horizon=horizon, order=order, penalty=penalty)[:, 0]
+                - (X[:, -1, 0] if resample.rises else 0.0)
                 for X in (resample.X, resample.X_test)
             )
             yield learn, test
 
 
-def _calibrate(resample: Resample, score: np.ndarray, score_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _calibrate(
+    y: np.ndarray, train: np.ndarray, score: np.ndarray, score_test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn a score into logits by slope and intercept, fitted to the training rows."""
-    train = resample.train
     centre, spread = score[train].mean(), score[train].std() or 1.0
-    rule = LogisticRegression(C=1e4).fit((score[train, None] - centre) / spread, resample.y[train])
+    rule = LogisticRegression(C=1e4).fit((score[train, None] - centre) / spread, y[train])
     logit, logit_test = (rule.decision_function((s[:, None] - centre) / spread) for s in (score, score_test))
     return logit, logit_test
 
 
-def _validation_losses(resample: Resample, logits: np.ndarray) -> np.ndarray:
-    """Return mean validation log-losses of logits (n, n_models)."""
-    rest = resample.folds[0][1]
-    sign = np.where(resample.y[rest] == 1, -1.0, 1.0)[:, None]
-    return np.logaddexp(0.0, sign * logits[rest]).mean(axis=0)
+def _standardised(resample: Resample, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return learning and test rows, flat, on the scale of some training rows."""
+    X = flat(resample.X)
+    mean, scale = _location_and_scale(X[train])
+    return (X - mean) / scale, (flat(resample.X_test) - mean) / scale
 
 
 def _location_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = X.std(axis=0)
     return X.mean(axis=0), np.where(scale == 0, 1.0, scale)
+
+
+def alone(candidate: str) -> str:
+    """Return how tables name a candidate of the front door without the others."""
+    return f"{candidate} alone"
+
+
+def rules_named(model: Any) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield, by the name in tables, the weights that other rules of combination give to candidates."""
+    yield from ((named, model.rules_.loc[rule].to_dict()) for rule, named in RULES.items())
 
 
 def permutation(n_rows: int, seed: int) -> np.ndarray:

@@ -57,13 +57,15 @@ def plot_window(windows: PrivilegedWindows, row: int = 0, *, channel: int = 0, a
     return ax
 
 
-def plot_differences(table: pd.DataFrame, *, ax: Any = None) -> Any:
+def plot_differences(table: pd.DataFrame, *, metric: str = "accuracy", ax: Any = None) -> Any:
     """Draw differences to the tuned baseline with their t intervals (thick) and bootstrap intervals (thin).
 
     Parameters
     ----------
     table : DataFrame
         As from `compare_methods`: columns task, method, difference, lower, upper, bootstrap_lower, bootstrap_upper.
+    metric : str, default="accuracy"
+        Name of the score on the axis.
     ax : matplotlib Axes, default=None
 
     Returns
@@ -85,7 +87,7 @@ def plot_differences(table: pd.DataFrame, *, ax: Any = None) -> Any:
     ax.axvline(0.0, color="black", linewidth=0.8)
     ax.set_yticks(place, [f"{task}: {method}" for task, method in zip(shown["task"], shown["method"], strict=True)])
     ax.tick_params(axis="y", labelsize="small")
-    ax.set_xlabel("accuracy minus tuned baseline\n95 % intervals: t thick, resamples and time blocks thin")
+    ax.set_xlabel(f"{metric} minus tuned baseline\n95 % intervals: t thick, resamples and time blocks thin")
     return ax
 
 

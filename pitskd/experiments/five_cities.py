@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,10 @@ from pitskd.experiments.competitors import (
     STUDENT,
     TEACHER,
     Prediction,
+    alone,
     flat,
     permutation,
+    rules_named,
 )
 from pitskd.experiments.protocols import Task
 from pitskd.linear._paths import ridge_path
@@ -39,9 +41,6 @@ from pitskd.windows import PrivilegedWindows
 
 __all__ = ["Chain", "CityDraw", "CityTask", "five_cities_tasks"]
 
-# The rules of combination that the study compares; the default is the student.
-RULES = ("average", "weights", "stack", "select")
-
 LEAST_SQUARES = "least squares"
 EVIDENCE = "ridge by evidence"
 LUPTS = "LuPTS"
@@ -50,7 +49,6 @@ LUPTS_RIDGE = "LuPTS, ridge 1"
 DISTILL_SEQ = "Distill-Seq"
 STANDARDISED = "ridge, standardised"
 INDICATORS = "ridge, indicators kept"  # the baseline candidate of the front door
-CANDIDATE, RULE = "candidate", "rule"
 CITY_CONTROLS = (SAME_LOSS, STANDARDISED, INDICATORS, EVIDENCE, PERMUTED)
 
 CITIES = ("beijing", "chengdu", "guangzhou", "shanghai", "shenyang")
@@ -134,9 +132,10 @@ class CityTask(Task[CityDraw]):
     block: np.ndarray
     published: Mapping[str, float] = field(default_factory=dict)
     metric: str = "R2"
+    controls: ClassVar[tuple[str, ...]] = CITY_CONTROLS
 
     def settings(self) -> tuple[Any, ...]:
-        """Return sizes, our estimators and a digest of the data."""
+        """Return sizes and a digest of the data."""
         data = hashlib.sha256(self.block.tobytes())
         for part in (self.learn, self.test):
             for array in (part.X, part.X_privileged, part.y):
@@ -266,18 +265,19 @@ def _test_hours(draw: CityDraw) -> np.ndarray:
 
 
 def our_methods(draw: CityDraw, seed: int) -> Iterator[Prediction]:
-    """Train the front door once, with its candidates and other rules of combination, and on permuted middle hours."""
-    model = PrivilegedRegressor().fit(draw.X, draw.y, X_privileged=draw.X_privileged)
+    """Fit `PrivilegedRegressor` once: the student, candidates alone, other rules; and its parts on permuted x*."""
+    X, Z, y, X_test = draw.X, draw.X_privileged, draw.y, flat(draw.X_test)
+    model = PrivilegedRegressor().fit(X, y, X_privileged=Z)
     yield Prediction(STUDENT, model.predict(draw.X_test))
-    X_test = flat(draw.X_test)
-    alone = {name: student.predict(X_test) for name, student in model.candidate_students_.items()}
-    for name, values in alone.items():
-        yield Prediction(INDICATORS if name == "baseline" else f"{CANDIDATE} {name}", values)
-    for rule in RULES:
-        weights = model.rules_.loc[rule]
-        yield Prediction(f"{RULE} {rule}", sum(weights[name] * values for name, values in alone.items()))
-    permuted = draw.X_privileged[permutation(len(draw.y), seed)]
-    yield Prediction(PERMUTED, PrivilegedRegressor().fit(draw.X, draw.y, X_privileged=permuted).predict(draw.X_test))
+    values = {name: one.predict(X_test) for name, one in model.candidate_students_.items()}
+    yield Prediction(INDICATORS, values["baseline"])
+    yield from (Prediction(alone(name), values[name]) for name in values if name != "baseline")
+    for name, weights in rules_named(model):
+        yield Prediction(name, np.sum([weights[one] * said for one, said in values.items()], axis=0))
+    # A candidate without weight changes nothing.
+    used = [name for name, weight in model.weights_.items() if weight > 0]
+    permuted = PrivilegedRegressor(candidates=used).fit(X, y, X_privileged=Z[permutation(len(y), seed)])
+    yield Prediction(PERMUTED, permuted.predict(draw.X_test))
 
 
 @dataclass(frozen=True, eq=False)

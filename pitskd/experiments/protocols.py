@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from pitskd.distillation import GeneralizedDistillationClassifier
 from pitskd.experiments.compare import time_blocks
 from pitskd.experiments.competitors import (
     BASELINE,
+    CONTROLS,
     IMITATIONS,
     MARGIN,
     NO_MIDDLE,
@@ -79,6 +80,7 @@ class Task(ABC, Generic[AnyDraw]):
     published: Mapping[str, float]
     material: float = 0.0  # a smaller difference is not worth the word gain
     metric: str = "accuracy"
+    controls: ClassVar[tuple[str, ...]] = CONTROLS  # what the student must beat besides the baseline, where it was run
 
     @abstractmethod
     def draw(self, seed: int) -> AnyDraw:
@@ -95,6 +97,10 @@ class Task(ABC, Generic[AnyDraw]):
     def score(self, resample: AnyDraw, values: np.ndarray) -> np.ndarray:
         """Return the score of each test row, shape (n_test,): whether its label is correct."""
         return values == resample.y_test
+
+    def losses(self, resample: AnyDraw, prediction: Prediction) -> dict[str, np.ndarray]:
+        """Return further numbers of each test row, (n_test,), by name: their sums are columns beside `sum`."""
+        return {}
 
     def fingerprint(self) -> str:
         """Return a short digest of the settings."""
@@ -115,6 +121,9 @@ class Task(ABC, Generic[AnyDraw]):
             "n_test": np.tile(np.bincount(place), len(made)),
             "sum": sums.astype(np.int64) if scores[0].dtype == bool else sums,
         }
+        lost = [self.losses(resample, prediction) for prediction in made]
+        for name in lost[0]:
+            cells[name] = np.concatenate([np.bincount(place, weights=each[name]) for each in lost])
         for name in dict.fromkeys(name for prediction in made for name in prediction.choices):
             cells[name] = np.repeat([prediction.choices.get(name, np.nan) for prediction in made], len(blocks))
         return pd.DataFrame(cells)
@@ -216,9 +225,11 @@ class EventTask(Task[Resample]):
     published : dict of str to float
         Published accuracy by method.
     n_train, n_validation : int, default=110 and 100
-        Windows.
+        Windows; without any that validate, choices are made by folds of the training windows.
     penalties : ndarray, default=1e-4 .. 1e3
         L2 penalties that every model may choose from.
+    rises : bool, default=False
+        Whether the target counts from the last input of the first channel.
     material : float, default=0.0
         Smallest difference in accuracy that is called a gain.
 
@@ -242,6 +253,7 @@ class EventTask(Task[Resample]):
     n_train: int = 110
     n_validation: int = 100
     penalties: np.ndarray = field(default_factory=lambda: PENALTIES)
+    rises: bool = False
 
     def settings(self) -> tuple[Any, ...]:
         """Return sizes and a digest of the targets."""
@@ -249,7 +261,8 @@ class EventTask(Task[Resample]):
         data = hashlib.sha256()
         for array in (w.X, w.X_privileged, w.y, self.block, self.penalties, *rows):
             data.update(b"" if array is None else array.tobytes())
-        return self.n_train, self.n_validation, self.threshold, w.window, w.horizon, data.hexdigest()
+        sizes = self.n_train, self.n_validation
+        return *sizes, self.threshold, self.rises, w.window, w.horizon, data.hexdigest()
 
     def draw(self, seed: int) -> Resample:
         """Return training, validation and test windows of a seed."""
@@ -266,15 +279,15 @@ class EventTask(Task[Resample]):
         return Resample(
             learn.X, learn.X_privileged, labels.astype(int), self.n_train,
             held_out.X, held_out.X_privileged, test_labels.astype(int), self.block[test], learn.y, self.threshold,
-            self.penalties,
+            self.penalties, self.rises,
         )  # fmt: skip
 
     def compete(self, resample: Resample, seed: int) -> Iterator[Prediction]:
         """Choose every model on the validation rows and train it on the training rows."""
         X_test = resample.X_test
         yield Prediction(BASELINE, tuned_logistic(resample).predict(flat(X_test)))
-        yield Prediction(MARGIN, ridge_on_margin(resample))
-        yield Prediction(NO_MIDDLE, own_dynamics(resample, int(np.max(self.windows.horizon))))
+        yield Prediction.of(MARGIN, ridge_on_margin(resample))
+        yield Prediction.of(NO_MIDDLE, own_dynamics(resample, int(np.max(self.windows.horizon))))
         yield Prediction(SAME_LOSS, Search.run(resample, (0.0,)).predict(X_test))
         order = permutation(len(resample.X), seed)
         permuted = replace(resample, X_privileged=resample.X_privileged[order])
@@ -349,7 +362,7 @@ def mackey_glass_task(n_samples: int = 12_000, n_train: int = 100, *, weak_penal
     return EventTask(name, windows, threshold, choose, block, published, n_train, n_train, grid)
 
 
-def pm25_tasks(frame: pd.DataFrame, n_train: int = 110) -> list[EventTask]:
+def pm25_tasks(frame: pd.DataFrame, n_train: int = 110, *, privileged: Any = 2) -> list[EventTask]:
     """Return the Beijing events a and b, tested on random days and on the last 40 % of the calendar.
 
     Parameters
@@ -358,13 +371,14 @@ def pm25_tasks(frame: pd.DataFrame, n_train: int = 110) -> list[EventTask]:
         As from `fetch_beijing_pm25`.
     n_train : int, default=110
         Training windows; 100 more validate.
+    privileged : "between", int or list of int, default=2
+        Which hours between input and target the teacher sees; as in `make_windows`.
 
     Returns
     -------
     tasks : list of EventTask
         Hourly, one window a day at a random hour, none overlapping. a: 3 hours in, 12 ahead; b: 7 hours in, 8 ahead;
-        each on random days and late. The teacher sees the last two hours before the target. Blocks of test time are 30
-        days long.
+        each on random days and late. Blocks of test time are 30 days long.
 
     Examples
     --------
@@ -373,7 +387,7 @@ def pm25_tasks(frame: pd.DataFrame, n_train: int = 110) -> list[EventTask]:
     """
     tasks = []
     for name, window, horizon, published in [("a", 3, 12, (0.679, 0.654)), ("b", 7, 8, (0.690, 0.716))]:
-        windows = pm25_windows(frame, window=window, horizon=horizon, privileged=2)
+        windows = pm25_windows(frame, window=window, horizon=horizon, privileged=privileged)
         block = time_blocks(windows.origin, length="30D")
         numbers: dict[str, float] = dict(zip((BASELINE, STUDENT), published, strict=True))
         days = _OneADay.of(windows, frame, n_train + 100)

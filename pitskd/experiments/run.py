@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy
 import sklearn
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -22,6 +24,8 @@ import pitskd
 from pitskd.experiments.protocols import Task
 
 __all__ = ["code_version", "run_tasks"]
+
+_LARGEST_PORTION = 10  # resamples that a process takes at once
 
 
 def run_tasks(
@@ -59,23 +63,53 @@ def run_tasks(
     kept.mkdir(parents=True, exist_ok=True)
     stems = [_stem(task) for task in tasks]
     files = {(number, seed): kept / f"{stem}-{seed}.csv" for number, stem in enumerate(stems) for seed in seeds}
-    open_jobs = [
-        delayed(_score)(tasks[number], seed, file) for (number, seed), file in files.items() if not _finished(file)
-    ]
+    missing = {place: file for place, file in files.items() if not _finished(file)}
+    jobs = [delayed(_score_all)(tasks[number], part) for number, part in _portions(missing, effective_n_jobs(n_jobs))]
     # Tasks are a few MB: sent by value, they leave no shared files behind when a run is stopped.
     pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", max_nbytes=None)
-    with tqdm(total=len(files), initial=len(files) - len(open_jobs), disable=not progress, unit="resample") as bar:
-        for _ in pool(open_jobs):
-            bar.update()
-    return pd.concat([pd.read_csv(file) for file in files.values()], ignore_index=True)
+    with tqdm(total=len(files), initial=len(files) - len(missing), disable=not progress, unit="resample") as bar:
+        for n_finished in pool(jobs):
+            bar.update(n_finished)
+    return _read(files.values())
+
+
+def _portions(missing: Mapping[tuple[int, int], Path], n_jobs: int) -> Iterator[tuple[int, list[tuple[int, Path]]]]:
+    """Yield tasks by number with some (seed, file) of each: a task is sent once for all of them.
+
+    Portions get smaller towards the end, so that no process is left with much to do when the others have finished.
+    """
+    left = len(missing)
+    for number, places in groupby(missing, key=lambda place: place[0]):
+        seeds = [(seed, missing[number, seed]) for _, seed in places]
+        while seeds:
+            size = min(_LARGEST_PORTION, max(1, left // (4 * n_jobs)))
+            part, seeds = seeds[:size], seeds[size:]
+            left -= len(part)
+            yield number, part
+
+
+def _score_all(task: Task[Any], portion: Sequence[tuple[int, Path]]) -> int:
+    with threadpool_limits(1):
+        for seed, file in portion:
+            _score(task, seed, file)
+    return len(portion)
 
 
 def _score(task: Task[Any], seed: int, file: Path) -> None:
-    with threadpool_limits(1):
-        cells = task.cells(seed)
     unfinished = file.with_suffix(f".{os.getpid()}")
-    cells.to_csv(unfinished, index=False)
+    task.cells(seed).to_csv(unfinished, index=False)
     unfinished.replace(file)  # atomic: a file that exists is whole
+
+
+def _read(files: Iterable[Path]) -> pd.DataFrame:
+    """Return the rows of all files; those of equal columns are parsed as one."""
+    bodies: dict[str, list[str]] = {}
+    for file in files:
+        head, _, body = file.read_text(encoding="utf-8").partition("\n")
+        bodies.setdefault(head, []).append(body)
+    return pd.concat(
+        [pd.read_csv(StringIO("\n".join([head, *rows]))) for head, rows in bodies.items()], ignore_index=True
+    )
 
 
 def _finished(file: Path) -> bool:

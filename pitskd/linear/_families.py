@@ -64,8 +64,6 @@ def chain_rules(
     states, static
         As in `ChainDistillationRegressor`.
     indicators : bool, default=False
-        Whether regressions divide columns of two values by their range instead of their standard deviation.
-    indicators : bool, default=False
         Whether columns of two values are divided by their range instead of their standard deviation.
 
     Returns

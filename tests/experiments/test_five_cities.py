@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from pitskd import DatasetError, cli, fetch_five_cities_pm25, five_cities_windows
 from pitskd._random import stage_generator
 from pitskd.experiments import five_cities, report, run
-from pitskd.experiments.competitors import BASELINE, PERMUTED, SAME_LOSS, STUDENT, TEACHER
+from pitskd.experiments.competitors import BASELINE, PERMUTED, RULES, SAME_LOSS, STUDENT, TEACHER
 from pitskd.experiments.five_cities import (
     DISTILL_SEQ,
     EVIDENCE,
+    INDICATORS,
     LEAST_SQUARES,
     LUPTS,
     LUPTS_RIDGE,
@@ -33,14 +34,16 @@ from pitskd.experiments.five_cities import (
     ridge_methods,
 )
 from pitskd.experiments.run import run_tasks
+from pitskd.privileged import PrivilegedRegressor
 
 PLAIN = [BASELINE, SAME_LOSS, STANDARDISED, EVIDENCE, LEAST_SQUARES]
 BASELINES = [*PLAIN, LUPTS, STATIONARY, LUPTS_RIDGE, DISTILL_SEQ]
+STUDY = ["generalized alone", "chain alone", "dynamics alone", *RULES.values()]
 
 
 @pytest.fixture
 def no_ours(monkeypatch):
-    monkeypatch.setattr(five_cities, "OURS", {})
+    monkeypatch.setattr(five_cities, "our_methods", lambda draw, seed: iter(()))
 
 
 def predictions(task, resample, seed=0):
@@ -279,19 +282,19 @@ def test_every_method_is_there_and_none_reads_test_targets_or_privileged_test_ho
     task = city_tasks[0]
     resample = task.draw(0)
     before = predictions(task, resample)
-    assert list(before) == [*BASELINES, *five_cities.OURS, TEACHER]
+    assert list(before) == [*BASELINES, STUDENT, INDICATORS, *STUDY, PERMUTED, TEACHER]
     noise = np.random.default_rng(0).normal(size=resample.X_privileged_test.shape)
     after = predictions(task, replace(resample, X_privileged_test=noise, y_test=-resample.y_test))
     assert [method for method in before if not np.array_equal(before[method], after[method])] == [TEACHER]
 
 
-def test_controls_read_no_privileged_hour(city_tasks, no_ours):
+def test_controls_read_no_privileged_hour(city_tasks):
     task = city_tasks[0]
     resample = task.draw(0)
     noise = np.random.default_rng(0).normal(size=resample.X_privileged.shape)
     before, after = predictions(task, resample), predictions(task, replace(resample, X_privileged=noise))
     same = [method for method in before if np.array_equal(before[method], after[method])]
-    assert same == PLAIN
+    assert same == [*PLAIN, INDICATORS]
 
 
 def test_cells_add_up_to_r2(city_tasks, no_ours):
@@ -306,41 +309,61 @@ def test_cells_add_up_to_r2(city_tasks, no_ours):
     assert (sums["n_test"] == len(resample.y_test)).all()
 
 
-class Recorder:
-    """Predicts the mean; remembers the privileged hours it was given."""
+@pytest.fixture
+def fits(monkeypatch):
+    """Every front door that was fitted, with the privileged hours it was given."""
+    seen = []
 
-    seen = None
+    class Recorder(PrivilegedRegressor):
+        def fit(self, X, y, *, X_privileged):
+            seen.append((self, X_privileged))
+            return super().fit(X, y, X_privileged=X_privileged)
 
-    def fit(self, X, y, X_privileged):
-        Recorder.seen.append(X_privileged)
-        self.mean = y.mean()
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), self.mean)
+    monkeypatch.setattr(five_cities, "PrivilegedRegressor", Recorder)
+    return seen
 
 
-def test_a_student_is_fitted_once_more_with_its_privileged_rows_permuted(city_tasks, monkeypatch):
-    monkeypatch.setattr(five_cities, "OURS", {"other": Recorder, STUDENT: Recorder})
-    monkeypatch.setattr(Recorder, "seen", [])
+def test_the_front_door_is_fitted_once_and_once_more_with_its_privileged_rows_permuted(city_tasks, fits):
     task = city_tasks[0]
     resample = task.draw(0)
-    methods = list(predictions(task, resample))
-    assert methods == [*BASELINES, "other", STUDENT, PERMUTED, TEACHER]
-    _, straight, permuted = Recorder.seen
+    predictions(task, resample)
+    (_, straight), (_, permuted) = fits
     assert straight.shape == (20, 2, 15)
     assert np.array_equal(straight, resample.X_privileged)
     assert not np.array_equal(permuted, straight)
     assert sorted(row.tobytes() for row in permuted) == sorted(row.tobytes() for row in straight)
 
 
-def test_another_estimator_has_another_fingerprint(city_tasks, monkeypatch):
-    before = city_tasks[0].fingerprint()
-    monkeypatch.setattr(five_cities, "OURS", {STUDENT: partial(Ridge, alpha=1.0)})
-    one = city_tasks[0].fingerprint()
-    monkeypatch.setattr(five_cities, "OURS", {STUDENT: partial(Ridge, alpha=2.0)})
-    assert len({before, one, city_tasks[0].fingerprint()}) == 3
-    assert len({task.fingerprint() for task in city_tasks}) == 4
+def test_permuting_refits_the_whole_front_door_as_far_as_it_counts(city_tasks, fits):
+    resample = city_tasks[3].draw(0)
+    permuted = {p.method: p.labels for p in five_cities.our_methods(resample, 5)}[PERMUTED]
+    whole = PrivilegedRegressor().fit(resample.X, resample.y, X_privileged=fits[1][1])
+    np.testing.assert_allclose(permuted, whole.predict(resample.X_test), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "named"), RULES.items())
+def test_another_rule_of_combination_is_the_front_door_of_that_rule(city_tasks, rule, named):
+    resample = city_tasks[3].draw(1)
+    found = {p.method: p.labels for p in five_cities.our_methods(resample, 0)}
+    model = PrivilegedRegressor(combine=rule).fit(resample.X, resample.y, X_privileged=resample.X_privileged)
+    np.testing.assert_allclose(found[named], model.predict(resample.X_test), rtol=1e-9)
+
+
+def test_a_candidate_alone_is_the_front_door_with_that_candidate(city_tasks):
+    resample = city_tasks[3].draw(1)
+    found = {p.method: p.labels for p in five_cities.our_methods(resample, 0)}
+    for candidate in ("chain", "dynamics", "generalized", "baseline"):
+        model = PrivilegedRegressor(candidates=candidate)
+        model.fit(resample.X, resample.y, X_privileged=resample.X_privileged)
+        named = INDICATORS if candidate == "baseline" else f"{candidate} alone"
+        np.testing.assert_allclose(found[named], model.predict(resample.X_test), rtol=1e-9)
+
+
+def test_tasks_of_other_size_horizon_or_data_have_other_fingerprints(city, city_tasks):
+    other = five_cities_tasks(city.assign(TEMP=city["TEMP"] + 1.0), "utopia", horizons=(3, 5), sizes=(20, 60))
+    assert len({task.fingerprint() for task in (*city_tasks, *other)}) == 8
+    again = five_cities_tasks(city, "utopia", horizons=(3,), sizes=(20,))[0]
+    assert again.fingerprint() == city_tasks[0].fingerprint()
 
 
 def test_arguments_are_checked_before_any_work(city):
@@ -373,7 +396,8 @@ def student_results(city_tasks, no_ours):
     sign = np.where(bar["task"] == city_tasks[-1].name, -1, 1) * (1 + 0.01 * bar["seed"])
     student = bar.assign(method=STUDENT, sum=bar["sum"] + 0.1 * sign * bar["n_test"])
     permuted = bar.assign(method=PERMUTED, sum=bar["sum"] - 0.3 * bar["n_test"])
-    return pd.concat([results, student, permuted], ignore_index=True)
+    average = bar.assign(method="average of all three", sum=bar["sum"] + 0.02 * bar["n_test"])
+    return pd.concat([results, student, permuted, average], ignore_index=True)
 
 
 def test_the_report_shows_every_cell_and_lists_the_negative_ones(student_results, city_tasks, tmp_path):
@@ -389,6 +413,11 @@ def test_the_report_shows_every_cell_and_lists_the_negative_ones(student_results
     assert "student against | cells above | mean | mean at T = 3, n = 20 | mean at T = 3, n = 60 |" in text
     assert "**Left out: atlantis.** It sank." in text
     assert (tmp_path / "five-cities-differences.png").stat().st_size > 5000
+    study = text[text.index("### The study behind the default") : text.index("### Every cell")]
+    assert "| **mean of chain and dynamics (the default, the student)** | 3 / 4 (75%) | +0.0505 |" in study
+    assert "| average of all three | 4 / 4 (100%) | +0.0200 |" in study
+    assert "average of all three" not in text.replace(study, "")
+    assert "average of all three" in table
     means = table.groupby(["T", "n"])[LUPTS].mean()
     assert f"| 3 | 20 | {table[LEAST_SQUARES][0]:.3f} |" in text
     assert f"{means[5, 60]:.3f}" in text
@@ -488,7 +517,8 @@ def test_beside_the_other_parts_fewer_draws_are_taken(two_cities, tmp_path, monk
     assert done.exit_code == 0, done.output
     assert "five-cities: 4 tasks x 2 resamples" in done.output
     assert "again: 4 tasks x 3 resamples" in done.output
-    assert "five-cities takes at most 20 draws" in " ".join(reproduce("--help").output.replace("│", " ").split())
+    shown = " ".join(reproduce("--help").output.replace("│", " ").split())
+    assert "five-cities and events take at most 20 resamples per task" in shown
 
 
 # ---------------------------------------------------------------- real data

@@ -52,6 +52,16 @@ def test_a_rerun_computes_only_what_is_missing(small_simulation, tmp_path, monke
     pd.testing.assert_frame_equal(longer[longer["seed"] < 2], first)
 
 
+def test_every_resample_is_in_one_portion_of_its_task_and_the_last_portions_are_small():
+    missing = {(number, seed): f"{number}-{seed}" for number in range(3) for seed in range(50)}
+    portions = list(run._portions(missing, 2))
+    assert {(number, seed): file for number, part in portions for seed, file in part} == missing
+    sizes = [len(part) for _, part in portions]
+    assert sum(sizes) == 150
+    assert max(sizes) == run._LARGEST_PORTION
+    assert sizes[-1] == 1
+
+
 def test_an_interrupted_run_keeps_what_is_finished_and_no_half_file(small_simulation, tmp_path, monkeypatch):
     score = run._score
 
@@ -242,5 +252,5 @@ def test_the_installed_command_shows_its_parts_without_loading_them():
     code = "import sys; from pitskd import cli; assert not {'sklearn', 'pandas', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
     shown = CliRunner().invoke(cli.app, ["reproduce", "--help"]).output
-    parts = ("simulations", "mackey-glass", "pm25", "five-cities")
+    parts = ("simulations", "mackey-glass", "pm25", "events", "five-cities")
     assert all(name in shown for name in (*parts, "--repeats", "--jobs", "--seed", "--out"))

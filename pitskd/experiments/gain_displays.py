@@ -1,0 +1,226 @@
+"""Figures of a privileged report: what the student has on its opponents, and chains over imitation.
+
+Displays in scikit-learn's form: `from_estimator` computes and draws, `plot` draws again. Matplotlib comes with the
+`plot` extra.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from pitskd.experiments._verdict import NAMES
+from pitskd.experiments.privileged_report import PrivilegedReport, privileged_path, privileged_report
+
+__all__ = ["ImitationPathDisplay", "PrivilegedGainDisplay"]
+
+
+class PrivilegedGainDisplay:
+    """What the student has on its baselines and controls: differences with intervals, a zero line, the verdict.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `PrivilegedReport.table`.
+    verdict : str
+        The title.
+    metric : str, default="score"
+        Name of the score on the axis.
+    confidence : float, default=0.95
+        Of the intervals, for the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from pitskd import PrivilegedGainDisplay, PrivilegedRegressor, privileged_report, simulate_linear_chain
+    >>> X, Z, y = simulate_linear_chain(40, random_state=0)
+    >>> report = privileged_report(PrivilegedRegressor(), X, y, X_privileged=Z, cv=4)
+    >>> display = PrivilegedGainDisplay(table=report.table, verdict=report.verdict)  # draws nothing yet
+    """
+
+    ax_: Any
+    figure_: Any
+
+    def __init__(self, *, table: pd.DataFrame, verdict: str, metric: str = "score", confidence: float = 0.95) -> None:
+        self.table = table
+        self.verdict = verdict
+        self.metric = metric
+        self.confidence = confidence
+
+    @classmethod
+    def from_report(cls, report: PrivilegedReport, *, ax: Any = None) -> PrivilegedGainDisplay:
+        """Draw a report.
+
+        Parameters
+        ----------
+        report : PrivilegedReport
+        ax : matplotlib Axes, default=None
+            New ones if None.
+
+        Returns
+        -------
+        display : PrivilegedGainDisplay
+        """
+        metric = NAMES[report.metric]
+        display = cls(table=report.table, verdict=report.verdict, metric=metric, confidence=report.confidence)
+        return display.plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: Any, *, X_privileged: Any, ax: Any = None, **report_options: Any
+    ) -> PrivilegedGainDisplay:
+        """Report on an estimator and draw it.
+
+        Parameters
+        ----------
+        estimator, X, y, X_privileged, **report_options
+            As for `privileged_report`.
+        ax : matplotlib Axes, default=None
+
+        Returns
+        -------
+        display : PrivilegedGainDisplay
+        """
+        ax = _axes(ax)  # before minutes of work
+        return cls.from_report(privileged_report(estimator, X, y, X_privileged=X_privileged, **report_options), ax=ax)
+
+    def plot(self, ax: Any = None) -> PrivilegedGainDisplay:
+        """Draw t intervals (thick) and bootstrap intervals (thin) of student minus opponent.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+
+        Returns
+        -------
+        display : PrivilegedGainDisplay
+        """
+        ax = _axes(ax)
+        shown = self.table[self.table["lead"].notna()]
+        place = range(0, -len(shown), -1)
+        colours = ["C0" if role == "baseline" else "C1" for role in shown["role"]]
+        ax.hlines(place, shown["lead_bootstrap_lower"], shown["lead_bootstrap_upper"], color=colours, linewidth=1)
+        ax.hlines(place, shown["lead_lower"], shown["lead_upper"], color=colours, linewidth=4, alpha=0.6)
+        ax.scatter(shown["lead"], place, color=colours, zorder=3)
+        ax.axvline(0.0, color="black", linewidth=0.8)
+        ax.set_yticks(list(place), shown["method"].tolist())
+        percent = f"{100 * self.confidence:g} % intervals: t thick, splits and blocks of time thin"
+        ax.set_xlabel(f"{self.metric}, student minus opponent\n{percent}")
+        ax.set_title(f"privileged rows: {self.verdict}")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class ImitationPathDisplay:
+    """Held-out loss of chains against imitation: 0 is the plain model, 1 trusts what follows alone.
+
+    Parameters
+    ----------
+    imitation_path : DataFrame
+        As `PrivilegedReport.imitation_path`.
+    markov : str, default=""
+        The reading of it, as title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from pitskd import ImitationPathDisplay, PrivilegedRegressor, privileged_report, simulate_linear_chain
+    >>> X, Z, y = simulate_linear_chain(40, random_state=0)
+    >>> report = privileged_report(PrivilegedRegressor(), X, y, X_privileged=Z, cv=4)
+    >>> ImitationPathDisplay(imitation_path=report.imitation_path).imitation_path["imitation"].tolist()
+    [0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0]
+    """
+
+    ax_: Any
+    figure_: Any
+
+    def __init__(self, *, imitation_path: pd.DataFrame, markov: str = "") -> None:
+        self.imitation_path = imitation_path
+        self.markov = markov
+
+    @classmethod
+    def from_report(cls, report: PrivilegedReport, *, ax: Any = None) -> ImitationPathDisplay:
+        """Draw the path of a report.
+
+        Parameters
+        ----------
+        report : PrivilegedReport
+        ax : matplotlib Axes, default=None
+
+        Returns
+        -------
+        display : ImitationPathDisplay
+        """
+        return cls(imitation_path=report.imitation_path, markov=report.markov).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: Any, *, X_privileged: Any, ax: Any = None, **report_options: Any
+    ) -> ImitationPathDisplay:
+        """Fit the chains alone, in seconds, and draw them.
+
+        Parameters
+        ----------
+        estimator : object
+            Tells regression from classification; the chains are the default ones.
+        X, y, X_privileged
+            As for `privileged_report`.
+        ax : matplotlib Axes, default=None
+        **report_options
+            cv, sample_weight, confidence and random_state, as for `privileged_report`.
+
+        Returns
+        -------
+        display : ImitationPathDisplay
+        """
+        ax = _axes(ax)
+        path, markov = privileged_path(estimator, X, y, X_privileged=X_privileged, **report_options)
+        return cls(imitation_path=path, markov=markov).plot(ax)
+
+    def plot(self, ax: Any = None) -> ImitationPathDisplay:
+        """Draw the path, its best imitation, and the loss of the plain model.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+
+        Returns
+        -------
+        display : ImitationPathDisplay
+        """
+        ax = _axes(ax)
+        path = self.imitation_path
+        best = path.loc[path["percent"].idxmin()]
+        plain = path["percent"].iloc[0]
+        ax.plot(path["imitation"], path["percent"], "o-", color="C0", label="chain")
+        ax.fill_between(
+            path["imitation"], plain - path["upper"], plain - path["lower"], color="C0", alpha=0.15,
+            label="paired to imitation 0",
+        )  # fmt: skip
+        ax.axhline(plain, color="grey", linestyle="--", linewidth=0.8, label="imitation 0: plain model")
+        ax.plot(best["imitation"], best["percent"], "*", color="C3", markersize=13, label="best")
+        ax.set_xlabel("imitation")
+        ax.set_ylabel("held-out loss, % of a constant forecast's")
+        ax.set_title(self.markov, fontsize="small", wrap=True)
+        ax.legend(fontsize="small")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _axes(ax: Any) -> Any:
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib import pyplot  # an optional dependency
+    except ImportError:
+        raise ImportError("Figures need matplotlib. Install it with: pip install 'pitskd[plot]'") from None
+    return pyplot.subplots(figsize=(7.0, 3.6), layout="constrained")[1]
