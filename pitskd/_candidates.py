@@ -98,7 +98,7 @@ class Trial:
         return -self.n_rows * (losses - best) / (1.0 if self.classify else 2.0 * max(best, np.finfo(float).tiny))
 
     def temper(self, values: list[np.ndarray]) -> float:
-        """Return the slope, at most 1, that makes held-out logits honest: a model is too sure of what it learnt from."""
+        """Return the slope, at most 1, that makes held-out logits honest: fits are too sure of themselves."""
         rows = np.concatenate([test for _, test in self.folds])
         said, hard, weight = np.concatenate(values), self.lesson.hard[rows], self.sets[-1][rows]
         if not self.task.can_learn(hard):  # a single class would ask for ever more

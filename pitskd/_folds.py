@@ -10,12 +10,13 @@ from pitskd.linear._states import channels_agree, whole_path
 __all__: list[str] = []
 
 _N_FOLDS, _N_REPEATS = 5, 2
+_LARGE = 1e7  # rows times squared columns from where a second round of folds costs more than it steadies
 _SAMPLE = 100  # pairs of windows that are compared
 _MOST, _MOST_LAGS = 0.5, 0.8  # share of them that must agree; more where a single number is compared
 
 
 def default_folds(task: Task, lesson: Lesson) -> Folds:
-    """Return training rows and labelled held-out rows of twice five folds; none where too little is left to learn from.
+    """Return training rows and labelled held-out rows of twice five folds (once if large); none where too little is left to learn from.
 
     Without overlap the folds are stratified, each class cut into contiguous parts. With overlap they are contiguous,
     and rows that share a time step with a held-out row, its target included, are in no part of that fold. Where the
@@ -30,7 +31,7 @@ def default_folds(task: Task, lesson: Lesson) -> Folds:
     )
     folds: Folds = []
     n_folds = min(_N_FOLDS, len(scored))
-    for repeat in range(_N_REPEATS):
+    for repeat in range(_N_REPEATS if n * lesson.X.shape[1] ** 2 < _LARGE else 1):
         part = _parts(strata, n_folds, repeat / (_N_REPEATS * max(n_folds, 1)))
         for number in range(n_folds):
             test = scored[part == number]
