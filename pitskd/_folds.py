@@ -16,10 +16,10 @@ _MOST, _MOST_LAGS = 0.5, 0.8  # share of them that must agree; more where a sing
 
 
 def default_folds(task: Task, lesson: Lesson) -> Folds:
-    """Return training rows and labelled held-out rows of twice five folds (once if large); none where too little is left to learn from.
+    """Return training rows and labelled held-out rows of twice five folds; none where too little is left to learn from.
 
-    Without overlap the folds are stratified, each class cut into contiguous parts. With overlap they are contiguous,
-    and rows that share a time step with a held-out row, its target included, are in no part of that fold. Where the
+    Large problems have five folds once. Without overlap the folds are stratified, each class cut into contiguous parts.
+    With overlap they are contiguous, and rows that share a time step with a held-out row, its target included, are in no part of that fold. Where the
     windows hold fewer than eight that share nothing, that would leave too little to learn from (at 47 windows of 14
     rows it cost a noisy Mackey-Glass forecast .15 in R2): then the nearest eighth of the rows is left out on each side.
     """
