@@ -19,12 +19,12 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from pitskd._folds import teachable
+from pitskd._folds import is_large, teachable
 from pitskd._lessons import Classification, Folds, Lesson, Regression, Task, fit_weighted
-from pitskd.linear._families import Rules, calibrated, chain_rules
+from pitskd.linear._families import Rules, anchored_logistic, chain_rules
 from pitskd.linear._paths import logistic_path, ridge_anchor_grid, ridge_grid, two_valued_range
 from pitskd.linear._rolled import rolled_chain_grid
-from pitskd.linear._states import channels_agree, whole_path
+from pitskd.linear._states import channels_agree, follows, whole_path
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge, location_and_scale
 
 __all__: list[str] = []
@@ -66,6 +66,11 @@ class Trial:
     @property
     def classify(self) -> bool:
         return isinstance(self.task, Classification)
+
+    @property
+    def large(self) -> bool:
+        """Whether a logistic model costs so much that the grids are coarser; at that size strengths matter little."""
+        return self.classify and is_large(self.lesson)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -236,7 +241,7 @@ class Generalized(Linear):
 
     def rules(self, trial: Trial) -> tuple[Rules, np.ndarray]:
         scores = self._teacher(trial)
-        temperatures = self.temperatures if trial.classify else (1.0,)
+        temperatures = self.temperatures if trial.classify and not trial.large else (1.0,)
         grid = [(imitation, t) for imitation in self.imitations for t in temperatures]
         mixed = [
             replace(trial.lesson, weight=weight).mix(trial.task.soften(score, t), imitation)
@@ -296,10 +301,11 @@ class Anchored(Linear):
     def rules(self, trial: Trial) -> tuple[Rules, np.ndarray]:
         priors, share = self.priors(trial)
         priors = replace(priors, coef=priors.coef * self._varies(trial)[:, None, None])
-        anchors = np.logspace(-4.0, 4.0, 9 if trial.classify else 17)
+        anchors = np.logspace(-4.0, 4.0, 17 if not trial.classify else 5 if trial.large else 9)
         hard = np.broadcast_to(trial.lesson.hard, (len(trial.sets), *trial.lesson.hard.shape))
         if trial.classify:
-            coef, intercept = self._logistic(trial, priors, hard, anchors)
+            counts, scale = trial.counts, trial.scales(trial.counts)
+            coef, intercept = anchored_logistic(trial.lesson, trial.X, priors, hard, counts, trial.sets, anchors, scale)
         else:
             coef, intercept = ridge_anchor_grid(trial.X, hard, priors.coef, anchors, trial.counts, indicators=True)
         settings = priors.settings.loc[priors.settings.index.repeat(len(anchors))].reset_index(drop=True)
@@ -318,27 +324,16 @@ class Anchored(Linear):
         """
         return np.stack([np.ptp(trial.X[weight > 0], axis=0) > 0 for weight in trial.counts])
 
-    def _logistic(
-        self, trial: Trial, priors: Rules, hard: np.ndarray, anchors: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        n_sets, n_priors, k, d = priors.coef.shape
-        each = np.repeat(np.arange(n_sets), n_priors)
-        scores = priors.coef.reshape(-1, k, d), priors.intercept.reshape(-1, k)
-        prior, constant = calibrated(*scores, trial.X, trial.lesson, trial.sets[each])
-        offset = np.swapaxes(prior @ trial.X.T, 1, 2) + constant[:, None]
-        offset = offset[..., 0] if k == 1 else offset
-        scale, weights = trial.scales(trial.counts)[each], trial.counts[each]
-        coef, intercept = logistic_path(trial.X, hard[each], anchors, weights, offset=offset, scale=scale)
-        shape = n_sets, n_priors, len(anchors), k
-        return (prior[:, None] + coef).reshape(*shape, d), (constant[:, None] + intercept).reshape(shape)
-
     @abstractmethod
     def priors(self, trial: Trial) -> tuple[Rules, np.ndarray]:
         """Return rules of numbers on every training set, and prior weights of their settings."""
 
-    def _share(self, trial: Trial, n_kinds: int) -> np.ndarray:
-        share = np.full(len(PENALTIES), 1.0 / len(PENALTIES)) if trial.classify else PENALTY_PRIOR
-        return np.tile(share, n_kinds) / n_kinds
+    def _penalties(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+        """Return penalties of links and dynamics, and their prior weights."""
+        if not trial.classify:
+            return PENALTIES, PENALTY_PRIOR
+        penalties = PENALTIES[2:4] if trial.large else PENALTIES
+        return penalties, np.full(len(penalties), 1.0 / len(penalties))
 
 
 class AnchoredToChain(Anchored):
@@ -352,13 +347,13 @@ class AnchoredToChain(Anchored):
         return "X_privileged has no column"
 
     def priors(self, trial: Trial) -> tuple[Rules, np.ndarray]:
-        lesson = replace(trial.lesson, hard=trial.numbers)
-        windows = len(lesson.window) == 2 and lesson.window[0] > 1 and channels_agree(lesson)
+        lesson, (penalties, share) = replace(trial.lesson, hard=trial.numbers), self._penalties(trial)
+        windows = len(lesson.window) == 2 and lesson.window[0] > 1 and channels_agree(lesson) and follows(lesson)
         rules = chain_rules(
-            Regression(TunedRidge()), lesson, [IMITATION], list(PENALTIES), trial.sets,
+            Regression(TunedRidge()), lesson, [IMITATION], list(penalties), trial.sets,
             states="windows" if windows else "steps", indicators=True,
         )  # fmt: skip
-        return rules, self._share(trial, 1)
+        return rules, share
 
 
 class AnchoredToDynamics(Anchored):
@@ -371,15 +366,15 @@ class AnchoredToDynamics(Anchored):
             return reason
         if not channels_agree(trial.lesson):
             return "X_privileged has other channels than X"
-        return None
+        return None if follows(trial.lesson) else "X_privileged does not follow X at once"
 
     def priors(self, trial: Trial) -> tuple[Rules, np.ndarray]:
         path = whole_path(trial.lesson, "dynamics", "other candidates")
         window = path.shape[1] - trial.lesson.Z.shape[1] // path.shape[2]
-        orders = [order for order in ORDERS if order <= window]
+        orders, (penalties, share) = [order for order in ORDERS if order <= window], self._penalties(trial)
         parts = [
             rolled_chain_grid(
-                path, trial.numbers, np.array([IMITATION]), PENALTIES, trial.sets, window=window, order=order,
+                path, trial.numbers, np.array([IMITATION]), penalties, trial.sets, window=window, order=order,
                 labelled=trial.lesson.labelled, indicators=True,
             )
             for order in orders
@@ -388,9 +383,9 @@ class AnchoredToDynamics(Anchored):
             np.concatenate([part[:, 0] for part in column], axis=1) for column in zip(*parts, strict=True)
         )
         settings = pd.DataFrame(
-            [(IMITATION, o, p) for o in orders for p in PENALTIES], columns=["imitation", "order", "penalty"]
+            [(IMITATION, o, p) for o in orders for p in penalties], columns=["imitation", "order", "penalty"]
         )
-        return Rules(coef, intercept, settings), self._share(trial, len(orders))
+        return Rules(coef, intercept, settings), np.tile(share, len(orders)) / len(orders)
 
 
 class Outside(Candidate):

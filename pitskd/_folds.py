@@ -19,9 +19,10 @@ def default_folds(task: Task, lesson: Lesson) -> Folds:
     """Return training rows and labelled held-out rows of twice five folds; none where too little is left to learn from.
 
     Large problems have five folds once. Without overlap the folds are stratified, each class cut into contiguous parts.
-    With overlap they are contiguous, and rows that share a time step with a held-out row, its target included, are in no part of that fold. Where the
-    windows hold fewer than eight that share nothing, that would leave too little to learn from (at 47 windows of 14
-    rows it cost a noisy Mackey-Glass forecast .15 in R2): then the nearest eighth of the rows is left out on each side.
+    With overlap they are contiguous, and rows that share a time step with a held-out row, its target included, are in
+    no part of that fold. Where the windows hold fewer than eight that share nothing, that would leave too little to
+    learn from (at 47 windows of 14 rows it cost a noisy Mackey-Glass forecast .15 in R2): then the nearest eighth of
+    the rows is left out on each side.
     """
     n = len(lesson.X)
     gap = min(overlap(lesson, numbers=not isinstance(task, Classification)), n // 8)
@@ -31,7 +32,7 @@ def default_folds(task: Task, lesson: Lesson) -> Folds:
     )
     folds: Folds = []
     n_folds = min(_N_FOLDS, len(scored))
-    for repeat in range(_N_REPEATS if n * lesson.X.shape[1] ** 2 < _LARGE else 1):
+    for repeat in range(1 if is_large(lesson) else _N_REPEATS):
         part = _parts(strata, n_folds, repeat / (_N_REPEATS * max(n_folds, 1)))
         for number in range(n_folds):
             test = scored[part == number]
@@ -42,6 +43,11 @@ def default_folds(task: Task, lesson: Lesson) -> Folds:
     # Rows held out of one class alone would praise whoever is surest of it.
     held_out = np.unique(np.concatenate([test for _, test in folds])) if folds else []
     return folds if task.can_learn(lesson.hard[held_out]) else []
+
+
+def is_large(lesson: Lesson) -> bool:
+    """Tell whether the rows are so many and wide that one round of folds has to do."""
+    return lesson.X.shape[0] * lesson.X.shape[1] ** 2 >= _LARGE
 
 
 def overlap(lesson: Lesson, numbers: bool = True) -> int:

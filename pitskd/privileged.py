@@ -321,8 +321,8 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
     Attributes
     ----------
     candidates_ : DataFrame
-        One row per candidate: held_out_loss (mean squared error), weight in the student, left_out (why, else ""), and
-        the mean of its settings, such as imitation, penalty and anchor.
+        One row per candidate: held_out_loss (mean squared error; its own strengths were chosen on the same rows),
+        weight in the student, left_out (why, else ""), and the mean of its settings, such as imitation and anchor.
     weights_ : dict of str to float
         Weight of each candidate in the student; 0 for those that are shown for comparison only.
     rules_ : DataFrame
@@ -420,8 +420,9 @@ class PrivilegedClassifier(Classifying, _FrontDoor):
     ----------
     classes_ : ndarray of shape (n_classes,)
     candidates_ : DataFrame
-        One row per candidate: held_out_loss (log-loss in nats), weight in the student, left_out (why, else ""), and the
-        mean of its settings, such as imitation, penalty and anchor.
+        One row per candidate: held_out_loss (log-loss in nats; its own strengths were chosen on the same rows), weight
+        in the student, left_out (why, else ""), and the mean of its settings, such as imitation and anchor. The logits
+        of each, the baseline's too, are shrunk where held-out rows show that they are too sure.
     weights_ : dict of str to float
         Weight of each candidate in the student; 0 for those that are shown for comparison only.
     rules_ : DataFrame

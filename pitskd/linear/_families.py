@@ -157,23 +157,24 @@ def anchored_rules(
     if isinstance(task, Regression):
         coef, intercept = ridge_anchor_grid(X, targets, priors.coef, strengths, weight)
     else:
-        coef, intercept = _anchored_logistic(lesson, X, priors, targets, weight, weights, strengths)
+        scale = np.stack([location_and_scale(X, w)[1] for w in weight])
+        coef, intercept = anchored_logistic(lesson, X, priors, targets, weight, weights, strengths, scale)
     settings = priors.settings.loc[priors.settings.index.repeat(len(strengths))].reset_index(drop=True)
     settings["anchor"] = np.tile(strengths, len(priors.settings))
     return Rules(_joined(coef, 1), _joined(intercept, 1), settings)
 
 
-def _anchored_logistic(
+def anchored_logistic(
     lesson: Lesson, X: np.ndarray, priors: Rules, targets: np.ndarray, weight: np.ndarray, sets: np.ndarray,
-    anchors: np.ndarray,
+    anchors: np.ndarray, scale: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Calibrate priors and fit logistic models shrunk to them: coefficients (n_sets, n_priors, n_anchors, k, d)."""
     n_sets, n_priors, k, _ = priors.coef.shape
     each = np.repeat(np.arange(n_sets), n_priors)
     prior, constant = calibrated(_joined(priors.coef, 0), _joined(priors.intercept, 0), X, lesson, sets[each])
-    scale = np.stack([location_and_scale(X, w)[1] for w in weight])[each]
     offset = prior @ X.T + constant[..., None]
     offset = offset[:, 0] if k == 1 else np.swapaxes(offset, 1, 2)
-    coef, intercept = logistic_path(X, targets[each], anchors, weight[each], offset=offset, scale=scale)
+    coef, intercept = logistic_path(X, targets[each], anchors, weight[each], offset=offset, scale=scale[each])
     shape = (n_sets, n_priors, len(anchors), k)
     return (prior[:, None] + coef).reshape(*shape, -1), (constant[:, None] + intercept).reshape(shape)
 

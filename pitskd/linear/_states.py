@@ -108,6 +108,22 @@ def channels_agree(lesson: Lesson) -> bool:
     return not _one_sided(lesson.features or (), lesson.names or ())
 
 
+def follows(lesson: Lesson) -> bool:
+    """Tell whether the first privileged row seems to be the one right after the input window.
+
+    Nothing in the arrays says how far ahead it lies. A channel that drifts moves further over a gap than over a step:
+    where the step into the middle is half as long again as any other, rows are taken to be missing between.
+    """
+    path = whole_path(lesson, "dynamics", "other candidates")[lesson.privileged]
+    spread = np.nanstd(path, axis=(0, 1))
+    moving = spread > 0
+    if not moving.any() or path.shape[1] < 4:  # two other steps at least to compare with
+        return True
+    lengths = np.nanmean(np.abs(np.diff(path[:, :, moving], axis=1)) / spread[moving], axis=(0, 2))
+    into = path.shape[1] - _as_steps(lesson.middle)[0] - 1
+    return bool(lengths[into] <= 1.5 * np.delete(lengths, into).max())
+
+
 def channel_order(lesson: Lesson, needed_by: str, instead: str = "other states") -> np.ndarray:
     """Return the privileged channels in the order of those of `X`: by name, else by position.
 
