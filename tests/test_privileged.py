@@ -744,3 +744,29 @@ def test_windows_of_a_series_are_taken_as_they_come():
     train, test = w.split(0.6)
     model = PrivilegedRegressor().fit(train.X, train.y, X_privileged=train.X_privileged)
     assert model.score(test.X, test.y) > 0.0
+
+
+# What the middle must not be taken for
+
+
+def drifting_windows(privileged):
+    walk = np.random.default_rng(0).normal(size=(1500, 3)).cumsum(axis=0)
+    return make_windows(walk, target=0, window=4, horizon=8, stride=12, privileged=privileged)
+
+
+def test_a_middle_that_does_not_follow_at_once_leaves_dynamics_out():
+    whole, late = drifting_windows("between"), drifting_windows(2)
+    assert (
+        not PrivilegedRegressor().fit(whole.X, whole.y, X_privileged=whole.X_privileged).candidates_["left_out"].any()
+    )
+    left_out = PrivilegedRegressor().fit(late.X, late.y, X_privileged=late.X_privileged).candidates_["left_out"]
+    assert left_out["dynamics"] == "X_privileged does not follow X at once"
+    assert left_out["chain"] == ""
+
+
+@BOTH
+def test_a_column_that_stands_still_in_the_inputs_has_no_coefficient_though_it_moves_in_the_middle(kind):
+    X, Z, y = sample(kind)
+    X[..., 1] = 0.0
+    model = kind().fit(X, y, X_privileged=Z)
+    assert_allclose(model.coef_.reshape(-1, *X.shape[1:])[..., 1], 0.0, atol=1e-12)
