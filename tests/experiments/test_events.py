@@ -9,7 +9,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
-from pitskd import DatasetError, PrivilegedClassifier, cli, fetch_beijing_pm25
+from pitskd import (
+    DatasetError,
+    PrivilegedClassifier,
+    cli,
+    fetch_beijing_pm25,
+    make_windows,
+    simulate_mackey_glass,
+)
 from pitskd.experiments import events, report, run
 from pitskd.experiments.competitors import (
     BASELINE,
@@ -42,14 +49,21 @@ TAUGHT = [GENERALIZED, "generalized alone", "chain alone", "dynamics alone", *RU
 
 
 @pytest.fixture(scope="module")
-def task(small_task):
-    return FrontDoorTask(small_task)
+def event(small_task):
+    """The small task with all steps of the middle."""
+    series = simulate_mackey_glass(1600, noise=0.05, random_state=1)
+    return replace(small_task, windows=make_windows(series, 0, window=4, horizon=4, stride=8))
 
 
 @pytest.fixture(scope="module")
-def folded(small_task):
+def task(event):
+    return FrontDoorTask(event)
+
+
+@pytest.fixture(scope="module")
+def folded(event):
     """The same event without validation rows: all choices by folds."""
-    return FrontDoorTask(replace(small_task, name="folded", n_validation=0))
+    return FrontDoorTask(replace(event, name="folded", n_validation=0))
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +289,8 @@ def test_a_rerun_computes_nothing_and_gives_the_same(task, tmp_path, monkeypatch
     pd.testing.assert_frame_equal(run_tasks([task], range(2), tmp_path, progress=False), first)
 
 
-def test_an_event_of_the_published_protocol_is_another_task(task, small_task, folded):
-    assert len({task.fingerprint(), small_task.fingerprint(), folded.fingerprint()}) == 3
+def test_an_event_of_the_published_protocol_is_another_task(task, event, folded):
+    assert len({task.fingerprint(), event.fingerprint(), folded.fingerprint()}) == 3
 
 
 def test_the_report_judges_accuracy_and_log_loss_and_marks_every_negative_difference(results, task, folded, tmp_path):
@@ -298,6 +312,14 @@ def test_the_report_judges_accuracy_and_log_loss_and_marks_every_negative_differ
                 assert cell.strip().startswith("**") == (difference < 0)
     assert "nan" not in text
     assert (tmp_path / "events-differences.png").stat().st_size > 5000
+
+
+def test_a_candidate_that_some_resamples_leave_out_has_no_figure_and_stops_no_report(results, task, folded, tmp_path):
+    gone = (results["method"] == "dynamics alone") & (results["seed"] == 1) & (results["task"] == "folded")
+    table = report.write_report({"events": report.Part([task, folded], results[~gone])}, tmp_path, {})
+    assert table["dynamics alone"].isna().tolist() == [False, True]
+    line = next(line for line in (tmp_path / "report.md").read_text().splitlines() if "| dynamics alone |" in line)
+    assert line.endswith("| - |")
 
 
 @pytest.fixture
