@@ -485,7 +485,11 @@ def test_probabilities_are_honest():
 def test_own_estimators_are_candidates_like_any_other(kind, combine):
     X, Z, y = sample(kind)
     forest = FOREST[kind is PrivilegedClassifier]
-    model = fitted(kind, (X, Z, y), candidates=["chain", forest, clone(forest)], combine=combine)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = fitted(kind, (X, Z, y), candidates=["chain", forest, clone(forest)], combine=combine)
+    idle = combine in ("anchored", "average")  # their definition leaves out what learns from no middle
+    assert idle == any("gives no weight to RandomForest" in str(one.message) for one in caught)
     names = ["chain", type(forest).__name__, f"{type(forest).__name__} 2"]
     assert list(model.weights_) == names
     assert model.candidates_["held_out_loss"].iloc[1] == model.candidates_["held_out_loss"].iloc[2]

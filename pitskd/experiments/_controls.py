@@ -26,6 +26,7 @@ from pitskd.linear._families import Rules, calibrated
 from pitskd.linear._paths import logistic_path, ridge_grid, two_valued_range
 from pitskd.linear.dynamics import Dynamics, dynamics_rule, pooled_dynamics
 from pitskd.linear.tuned import location_and_scale, log_probabilities
+from pitskd.privileged import permuted_control
 
 __all__: list[str] = []
 
@@ -87,7 +88,10 @@ class Study:
     def _fitted(self, estimator: Any, train: np.ndarray, Z: Any) -> Any:
         weight = {} if self.sample_weight is None else {"sample_weight": self.sample_weight[train]}
         X, y = _safe_indexing(self.X, train), _safe_indexing(self.y, train)
-        return clone(estimator).fit(X, y, X_privileged=Z, **weight)
+        model = clone(estimator)
+        if hasattr(estimator, "_joined"):  # a control takes what rows no longer tell
+            model._joined = estimator._joined
+        return model.fit(X, y, X_privileged=Z, **weight)
 
     def measure(self, model: Any, test: np.ndarray, classes: Any = None, X: Any = None) -> pd.DataFrame:
         """Return what each held-out row adds to every score of a model with `predict`."""
@@ -170,7 +174,8 @@ def _methods(
     yield SAME_LOSS, said(Plain().fit(trial)) if plain is None else study.measure(study.fit_without(plain, train), test)
     if study.window > 1:
         yield NO_MIDDLE, said(own_dynamics(trial, study.window))
-    parted = study.fit(lean(study.estimator, student), train, permuted(study, number, train))
+    control = permuted_control(student) if hasattr(student, "middle_follows_") else study.estimator
+    parted = study.fit(control, train, permuted(study, number, train))
     yield PERMUTED, study.measure(parted, test)
     for name, one in getattr(student, "candidate_students_", {}).items():
         if name != "baseline":  # shown already
@@ -390,7 +395,7 @@ def teacher_values(study: Study, train: np.ndarray, test: np.ndarray) -> np.ndar
     """Return what a tuned linear model of X and X_privileged side by side says of held-out rows."""
     lesson = study.lesson.rows(train[study.lesson.privileged[train]])
     folds = default_folds(study.task, lesson)
-    finding = _Teacher().fit(Trial.of(study.task, replace(lesson, X=_beside(lesson)), folds))
+    finding = _Teacher().fit(Trial.of(study.task, replace(lesson, X=_beside(lesson)), folds, joined=False))
     return _beside(study.lesson.rows(test)) @ np.asarray(finding.coef).T + np.asarray(finding.intercept)
 
 

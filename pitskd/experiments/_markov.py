@@ -83,9 +83,13 @@ def reading(path: pd.DataFrame, classify: bool) -> str:
     where = "at imitation 1, as a Markov chain has it" if best["imitation"] == 1.0 else f"at {best['imitation']:g}"
     sentence = (
         f"Chains are best {where}: the middle takes {best['gain']:.1f} {unit} "
-        f"[{best['lower']:.1f}, {best['upper']:.1f}] off the loss of imitation 0{sure}"
+        f"[{best['lower']:.1f}, {best['upper']:.1f}] off the loss of imitation 0{sure} "
+        f"(best of {len(path)} imitations, picked on these rows)"
     )
     if best["imitation"] == 1.0:
         return f"{sentence}."
     back = best["gain"] - end["gain"]
-    return f"{sentence}; trusting the chain alone (imitation 1) gives {back:.1f} {unit} back: not quite Markov in X."
+    return (
+        f"{sentence}; trusting the chain alone (imitation 1) gives {back:.1f} {unit} back: "
+        "a sign, no proof, that X is not the whole state."
+    )

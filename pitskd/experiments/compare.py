@@ -394,7 +394,7 @@ def _compare_cells(
 
 def _grid(cells: pd.DataFrame, column: str) -> FloatArray:
     """Spread cells over (n_seeds, n_blocks); a block that a seed does not test adds nothing."""
-    return cells.pivot_table(index="seed", columns="block", values=column, aggfunc="sum", fill_value=0.0).to_numpy()
+    return cells[column].unstack(fill_value=0.0).to_numpy()
 
 
 def _mean_ratio(cells: pd.DataFrame) -> float:

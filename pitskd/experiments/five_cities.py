@@ -36,7 +36,7 @@ from pitskd.experiments.competitors import (
 from pitskd.experiments.protocols import Task
 from pitskd.linear._paths import ridge_path
 from pitskd.linear.tuned import TunedRidge
-from pitskd.privileged import PrivilegedRegressor
+from pitskd.privileged import PrivilegedRegressor, permuted_control
 from pitskd.windows import PrivilegedWindows
 
 __all__ = ["Chain", "CityDraw", "CityTask", "five_cities_tasks"]
@@ -274,9 +274,7 @@ def our_methods(draw: CityDraw, seed: int) -> Iterator[Prediction]:
     yield from (Prediction(alone(name), values[name]) for name in values if name != "baseline")
     for name, weights in rules_named(model):
         yield Prediction(name, np.sum([weights[one] * said for one, said in values.items()], axis=0))
-    # A candidate without weight changes nothing.
-    used = [name for name, weight in model.weights_.items() if weight > 0]
-    permuted = PrivilegedRegressor(candidates=used).fit(X, y, X_privileged=Z[permutation(len(y), seed)])
+    permuted = permuted_control(model).fit(X, y, X_privileged=Z[permutation(len(y), seed)])
     yield Prediction(PERMUTED, permuted.predict(draw.X_test))
 
 

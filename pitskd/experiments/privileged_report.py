@@ -290,9 +290,7 @@ def _read(
     if not lesson.privileged.any():
         raise wrong("X_privileged", "present in some rows", f"shape {np.shape(X_privileged)}, empty", nothing)
     n, variance = len(lesson.X), lesson.hard[lesson.counts].var(axis=0)
-    gap = min(
-        overlap(lesson, numbers=not isinstance(task, Classification)), n // 8
-    )  # as the front door's folds have it
+    gap = overlap(lesson, numbers=not isinstance(task, Classification))
     if not variance.all():
         raise wrong("y", "of more than one value in every target", "a constant", "Pass targets that vary.")
     given = None if lesson.weight is None else np.asarray(lesson.weight)
@@ -383,6 +381,11 @@ def _left_out(study: Study) -> dict[str, str]:
     if without_privilege(study.estimator) is None:
         missing[f"{type(study.estimator).__name__} at imitation 0"] = (
             f"it has no such setting; the {SAME_LOSS} is a tuned linear model averaged over strengths"
+        )
+    if study.classify:
+        missing["ridge on the margin"] = (
+            "the number behind the label, if there is one, is not known here: regress it and compare before you call "
+            "this help"
         )
     if not study.bounded:
         missing[TEACHER] = "some held-out rows have no privileged part"
