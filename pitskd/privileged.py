@@ -385,7 +385,7 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
     indicator is shrunk, not blown up. The rule and its constants (imitation 0.9, links and dynamics mostly of penalty
     3, anchors mostly from 10) were chosen on Beijing PM2.5 and simulated Mackey-Glass data, then frozen;
     ``pitskd reproduce five-cities`` shows all cells, also those where it loses, and the other rules of combination, all
-    of which did worse than the mean there (+.018 in R2 for the average of all that distil, +.012 for selection, against
+    of which did worse than the mean there (+.016 in R2 for the average of all that distil, +.013 for selection, against
     +.021). Shanghai was seen once before the last change, a weaker prior for noisy Mackey-Glass. "dynamics" is a chain
     of imitation 0.9 through the pooled VAR, `AnchoredDistillationRegressor` rolls it alone; generalized distillation
     hears of the last two privileged steps, from a teacher tuned by five folds of its own. No rule inside the
@@ -487,7 +487,8 @@ class PrivilegedClassifier(Classifying, _FrontDoor):
     -----
     The rules that the middle implies are least squares on class indicators; a slope and intercepts fitted to the
     training labels turn them into logits, and the student minimises cross-entropy plus
-    ``anchor/2 ||w - w_prior||^2``. Averaging over strengths weighs each by its held-out likelihood. See
+    ``anchor/2 ||w - w_prior||^2``, anchors from 1e-4: on series without noise, where logistic regression wants
+    penalties far below, search a `GeneralizedDistillationClassifierCV` instead. Averaging over strengths weighs each by its held-out likelihood. See
     `PrivilegedRegressor` for how the rule was chosen.
 
     References

@@ -337,7 +337,7 @@ def test_the_command_runs_what_it_can_and_says_what_was_left_out(no_beijing, tmp
     options = ["--repeats", "2", "--seed", "4", "--jobs", "1", "--out", str(tmp_path)]
     done = CliRunner().invoke(cli.app, ["reproduce", "events", *options])
     assert done.exit_code == 0, done.output
-    assert "events: 2 tasks x 2 resamples" in done.output
+    assert "events: 1 tasks x 2 resamples" in done.output
     assert "left out: events, PM2.5 and daily up/down. beijing_us_embassy.csv is not here" in done.output
     assert set(pd.read_csv(tmp_path / "results-events.csv")["seed"]) == {4, 5}
     assert "**Left out: PM2.5 and daily up/down.**" in (tmp_path / "report.md").read_text()
