@@ -488,8 +488,8 @@ class PrivilegedClassifier(Classifying, _FrontDoor):
     The rules that the middle implies are least squares on class indicators; a slope and intercepts fitted to the
     training labels turn them into logits, and the student minimises cross-entropy plus
     ``anchor/2 ||w - w_prior||^2``, anchors from 1e-4: on series without noise, where logistic regression wants
-    penalties far below, search a `GeneralizedDistillationClassifierCV` instead. Averaging over strengths weighs each by its held-out likelihood. See
-    `PrivilegedRegressor` for how the rule was chosen.
+    penalties far below, search a `GeneralizedDistillationClassifierCV` instead. Averaging over strengths weighs each by
+    its held-out likelihood. See `PrivilegedRegressor` for how the rule was chosen.
 
     References
     ----------
