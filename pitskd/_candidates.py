@@ -29,7 +29,7 @@ from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge, location_an
 
 __all__: list[str] = []
 
-# Chosen on Beijing PM2.5 and Mackey-Glass alone (see `PrivilegedRegressor`), then frozen.
+# Chosen on Beijing PM2.5 and Mackey-Glass alone (see `PrivilegedRegressor`).
 IMITATION = 0.9
 PENALTIES = np.array([1e-4, 1e-2, 0.3, 3.0, 10.0])
 # Weak links and weak anchors are there for series with little noise, whose held-out loss demands them loudly.

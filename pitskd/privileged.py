@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import softmax
 from sklearn.base import RegressorMixin, clone
 
-from pitskd._candidates import BUILT_IN, Baseline, Candidate, Finding, Outside, Trial, Voice
+from pitskd._candidates import BUILT_IN, Baseline, Candidate, Finding, Outside, Trial
+from pitskd._combination import candidate_weights, combined, combined_loss
 from pitskd._estimator import Classifying, Distillation
 from pitskd._folds import default_folds, teachable
 from pitskd._lessons import Classification, Folds, Lesson, Regression, Task, split_rows
 from pitskd._validation import check_choice, check_splitter, is_list, wrong
-from pitskd.linear._anchors import ClassificationRule, RegressionRule
-from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge, log_probabilities
+from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 
 __all__ = ["PrivilegedClassifier", "PrivilegedRegressor"]
 
@@ -62,16 +60,16 @@ class _FrontDoor(Distillation):
         tried = self._tried(trial, candidates)
         found = {candidate: candidate.fit(trial) for candidate, reason in tried if reason is None}
         losses = {candidate: self._loss(trial, finding) for candidate, finding in found.items()}
-        rules = {rule: _weights(rule, trial, found, losses) for rule in _COMBINE}
+        rules = {rule: candidate_weights(rule, trial, found, losses) for rule in _COMBINE}
         self._tabulate([(candidate, reason, found.get(candidate)) for candidate, reason in tried], losses, rules)
         weights = rules[self.combine]
         self._warn_of_idle(weights)
-        self.student_ = _combined(task, found, weights)
+        self.student_ = combined(task, found, weights)
         alone = {candidate: {other: float(other is candidate) for other in found} for candidate in found}
-        self.candidate_students_ = {one.name: _combined(task, found, only) for one, only in alone.items()}
+        self.candidate_students_ = {one.name: combined(task, found, only) for one, only in alone.items()}
         self.teacher_ = None
         self.n_folds_, self.middle_follows_ = len(trial.folds), trial.joined
-        self.loss_ = _combined_loss(trial, found, weights)
+        self.loss_ = combined_loss(trial, found, weights)
         return self._finish(task)
 
     def _template(self) -> Any:
@@ -158,8 +156,8 @@ class _FrontDoor(Distillation):
             if not folds:
                 warnings.warn(
                     f"{len(lesson.X)} rows are too few, overlap too much, or too few of them have X_privileged, to "
-                    "hold any out: strengths are the defaults, not chosen. Pass more windows or a larger stride, or "
-                    "your own cv.",
+                    "hold any out: strengths are the defaults, not chosen, and candidates are averaged. Pass more windows "
+                    "or a larger stride, or your own cv.",
                     UserWarning,
                     stacklevel=4,
                 )
@@ -233,92 +231,6 @@ def permuted_control(model: Any) -> Any:
     return control
 
 
-def _weights(
-    rule: str, trial: Trial, found: dict[Candidate, Finding], losses: dict[Candidate, float]
-) -> dict[Candidate, float]:
-    """Return the weight that a rule of combination gives to each candidate."""
-    names = list(found)
-    anchored = [candidate for candidate in names if candidate.anchored]
-    taught = [candidate for candidate in names if candidate.distils]
-    if rule in ("anchored", "average") or not trial.folds:
-        chosen = (anchored if rule != "average" else None) or taught or names
-        return {candidate: (candidate in chosen) / len(chosen) for candidate in names}
-    loss = np.array([losses[candidate] for candidate in names])
-    if rule == "select":
-        weights = np.eye(len(names))[int(np.argmin(loss))]
-    elif rule == "weights":
-        weights = softmax(trial.likelihood(loss))
-    else:
-        weights = _stacked(trial, list(found.values()))
-    return dict(zip(names, weights.tolist(), strict=True))
-
-
-def _combined_loss(trial: Trial, found: dict[Candidate, Finding], weights: dict[Candidate, float]) -> float:
-    if not trial.folds:
-        return np.nan
-    parts = [[weights[candidate] * said for said in finding.values] for candidate, finding in found.items()]
-    return float(trial.losses([np.sum(fold, axis=0) for fold in zip(*parts, strict=True)]))
-
-
-def _stacked(trial: Trial, findings: list[Finding]) -> np.ndarray:
-    """Return the convex combination of least held-out loss."""
-    rows = np.concatenate([test for _, test in trial.folds])
-    said = np.stack([np.concatenate(finding.values) for finding in findings], axis=-1)  # (n_rows, k, n_candidates)
-    hard, share = trial.lesson.hard[rows], trial.sets[-1][rows] / trial.sets[-1][rows].sum()
-    loss = TunedLogisticRegression.losses if trial.classify else TunedRidge.losses
-    scale = max(float(loss(said.mean(axis=-1), hard) @ share), np.finfo(float).tiny)
-    n = len(findings)
-    best = minimize(
-        lambda weights: float(loss(said @ weights, hard) @ share) / scale,
-        np.full(n, 1.0 / n),
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * n,
-        constraints=[{"type": "eq", "fun": lambda weights: weights.sum() - 1.0}],
-    ).x
-    best = np.clip(best, 0.0, None)
-    return best / best.sum()
-
-
-def _combined(task: Any, found: dict[Candidate, Finding], weights: dict[Candidate, float]) -> Any:
-    """Return the student: one linear rule where all that count are linear, else their mixture."""
-    used = [(finding, weights[candidate]) for candidate, finding in found.items() if weights[candidate] > 0]
-    linear = [(finding, weight) for finding, weight in used if finding.coef is not None]
-    coef = sum(weight * np.asarray(finding.coef) for finding, weight in linear)
-    intercept = sum(weight * np.asarray(finding.intercept) for finding, weight in linear)
-    others = [(finding.voice, weight) for finding, weight in used if finding.voice is not None]
-    if not others:
-        if isinstance(task, Classification):
-            return ClassificationRule(np.asarray(coef), np.asarray(intercept), task.classes)
-        return RegressionRule(np.asarray(coef), np.asarray(intercept), task.one_target)
-    return Mixture(task, coef, intercept, others)
-
-
-class Mixture:
-    """Linear rules and estimators of the user's own, their values averaged; it has no coefficients."""
-
-    def __init__(self, task: Any, coef: Any, intercept: Any, others: list[tuple[Voice, float]]) -> None:
-        self.task, self.rule, self.others = task, (coef, intercept), others
-
-    def values(self, X: np.ndarray) -> np.ndarray:
-        """Return predictions or logits (n, k)."""
-        coef, intercept = self.rule
-        total = sum(weight * voice.values(X) for voice, weight in self.others)
-        return np.asarray(total) + (0.0 if isinstance(coef, int) else X @ coef.T + intercept)
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        values = self.values(X)
-        if isinstance(self.task, Classification):
-            return self.task.classes[log_probabilities(values).argmax(axis=1)]
-        return values[:, 0] if self.task.one_target else values
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        return np.exp(log_probabilities(self.values(X)))
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        values = self.values(X)
-        return values[:, 0] if values.shape[1] == 1 else values
-
-
 class PrivilegedRegressor(RegressorMixin, _FrontDoor):
     """Regression student that learns from what lies between input and target, without a choice to make.
 
@@ -383,7 +295,7 @@ class PrivilegedRegressor(RegressorMixin, _FrontDoor):
     each by its prior times the Gaussian likelihood ``exp(-n (E - min E) / (2 min E))`` of the held-out rows, with the
     mean squared error E. Columns of two values are scaled by their range, all others to unit variance: a rare
     indicator is shrunk, not blown up. The rule and its constants (imitation 0.9, links and dynamics mostly of penalty
-    3, anchors mostly from 10) were chosen on Beijing PM2.5 and simulated Mackey-Glass data, then frozen;
+    3, anchors mostly from 10) were chosen on Beijing PM2.5 and simulated Mackey-Glass data;
     ``pitskd reproduce five-cities`` shows all cells, also those where it loses, and the other rules of combination, all
     of which did worse than the mean there (+.016 in R2 for the average of all that distil, +.013 for selection, against
     +.021). Shanghai was seen once before the last change, a weaker prior for noisy Mackey-Glass. "dynamics" is a chain

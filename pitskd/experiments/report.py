@@ -292,7 +292,7 @@ _CHOSEN = (
 _DEFAULT = "mean of chain and dynamics (the default, the student)"
 _STUDIED = (
     "The front door fits its candidates once; a rule of combination only weighs them. The default, the mean of "
-    "the two anchored candidates, was chosen on Beijing's PM2.5 and simulated series alone, then frozen, and "
+    "the two anchored candidates, was chosen on Beijing's PM2.5 and simulated series, and "
     "is confirmed, or not, on Shanghai and on other targets. What else was tried stays here, also where it does "
     "better."
 )

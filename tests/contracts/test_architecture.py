@@ -20,6 +20,7 @@ ROOMS = [
         "distillation",
         "_folds",
         "_candidates",
+        "_combination",
         "privileged",
         "models",
         "losses",
