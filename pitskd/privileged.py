@@ -156,8 +156,8 @@ class _FrontDoor(Distillation):
             if not folds:
                 warnings.warn(
                     f"{len(lesson.X)} rows are too few, overlap too much, or too few of them have X_privileged, to "
-                    "hold any out: strengths are the defaults, not chosen, and candidates are averaged. Pass more windows "
-                    "or a larger stride, or your own cv.",
+                    "hold any out: strengths are the defaults, not chosen, and candidates are averaged. Pass more "
+                    "windows or a larger stride, or your own cv.",
                     UserWarning,
                     stacklevel=4,
                 )
