@@ -1,8 +1,10 @@
 """Series to learn from: simulators and readers of public data."""
 
 from pitskd.datasets._remote import DatasetError
+from pitskd.datasets.injection import inject_anomalies
 from pitskd.datasets.mackey_glass import mackey_glass_windows, simulate_mackey_glass
 from pitskd.datasets.pm25 import fetch_beijing_pm25, fetch_five_cities_pm25, five_cities_windows, pm25_windows
+from pitskd.datasets.sensors import SensorLog, fetch_skab, fetch_tep, skab_runs
 from pitskd.datasets.simulations import (
     PrivilegedSample,
     linear_chain_coef,
@@ -16,9 +18,13 @@ from pitskd.datasets.simulations import (
 __all__ = [
     "DatasetError",
     "PrivilegedSample",
+    "SensorLog",
     "fetch_beijing_pm25",
     "fetch_five_cities_pm25",
+    "fetch_skab",
+    "fetch_tep",
     "five_cities_windows",
+    "inject_anomalies",
     "linear_chain_coef",
     "mackey_glass_windows",
     "pm25_windows",
@@ -28,4 +34,5 @@ __all__ = [
     "simulate_mackey_glass",
     "simulate_relevant_features",
     "simulate_sample_dependent_features",
+    "skab_runs",
 ]
