@@ -34,7 +34,7 @@ class Table:
 
     @classmethod
     def read(cls, series: Any, groups: Any, max_gap: Any) -> Table:
-        frame = _as_frame(series)
+        frame = as_frame(series)
         if frame is None:
             if max_gap is not None:
                 raise wrong("max_gap", "None for an array, which has no time index", max_gap, "Pass a DataFrame.")
@@ -46,7 +46,7 @@ class Table:
             if isinstance(groups, str) and groups in frame.columns:
                 groups, frame = frame[groups], frame.drop(columns=groups)
             values, names, index = _numbers(frame), tuple(frame.columns), frame.index
-        timed = index is not None and not (max_gap is None and _counts_rows(index))
+        timed = index is not None and not (max_gap is None and counts_rows(index))
         if groups is None:
             labels = rows = None
         else:
@@ -156,7 +156,7 @@ def plain(argument: Any) -> Any:
     return argument.tolist() if hasattr(argument, "tolist") else argument
 
 
-def _as_frame(series: Any) -> pd.DataFrame | None:
+def as_frame(series: Any) -> pd.DataFrame | None:
     """Return a frame with its index, or None for what numpy reads."""
     if isinstance(series, np.ndarray | list | tuple):
         return None
@@ -239,7 +239,7 @@ def _group_rows(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None
     return labels[order], order
 
 
-def _counts_rows(index: pd.Index) -> bool:
+def counts_rows(index: pd.Index) -> bool:
     """Tell whether an index only numbers the rows: then it has no holes, however groups interleave."""
     import pandas as pd
 
@@ -250,7 +250,7 @@ def _read_clock(
     index: pd.Index, groups: np.ndarray | None, max_gap: Any
 ) -> tuple[np.ndarray, float, np.ndarray | None]:
     """Return the time of each row, the usual step, and whether there is a hole behind each row but the last."""
-    clock = _index_numbers(index)
+    clock = index_numbers(index)
     steps = np.diff(clock)
     inside = np.ones(len(steps), dtype=bool) if groups is None else groups[1:] == groups[:-1]
     _check_ascending(index, steps, inside)
@@ -307,20 +307,19 @@ def _calendars(index: pd.Index) -> Iterator[np.ndarray]:
         yield (12 * wall.year + wall.month).to_numpy()
 
 
-def _index_numbers(index: pd.Index) -> np.ndarray:
+def index_numbers(index: pd.Index, name: str = "series") -> np.ndarray:
+    """Return times as integers of the unit of the index, numbers as they are."""
     import pandas as pd
 
     times = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex | pd.PeriodIndex)
     if not times and index.dtype.kind not in "iuf":
         raise wrong(
-            "series", "indexed by times or numbers", f"an index of dtype {index.dtype}",
-            "Use pandas.to_datetime(series.index) or series.reset_index(drop=True).", TypeError,
+            name, "indexed by times or numbers", f"an index of dtype {index.dtype}",
+            f"Use pandas.to_datetime({name}.index) or {name}.reset_index(drop=True).", TypeError,
         )  # fmt: skip
     missing = index.isna() | np.isin(index, (np.inf, -np.inf)) if index.dtype.kind == "f" else index.isna()
     if missing.any():
-        raise wrong(
-            "series", "indexed without missing labels", f"none in row {int(missing.argmax())}", "Drop these rows."
-        )
+        raise wrong(name, "indexed without missing labels", f"none in row {int(missing.argmax())}", "Drop these rows.")
     if times:
         return index.asi8
     clock = index.to_numpy()

@@ -13,7 +13,7 @@ import pitskd
 
 PACKAGE = Path(pitskd.__file__).parent
 ROOMS = [
-    *("_validation", "_random", "_series", "windows", "datasets", "metrics", "_lessons", "_teaching", "_estimator"),
+    *("_validation", "_random", "_files", "_series", "windows", "datasets", "metrics", "_lessons", "_teaching", "_estimator"),
     *(
         "linear",
         "_distiller",
@@ -28,10 +28,10 @@ ROOMS = [
         "training",
         "neural",
     ),
-    *("lupi", "anomaly", "compression", "experiments", "cli"),
+    *("lupi", "persistence", "anomaly", "compression", "experiments", "cli"),
 ]
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "matplotlib")
-EXPORTED_ROOMS = ("windows", "datasets", "linear", "distillation", "privileged")
+EXPORTED_ROOMS = ("windows", "datasets", "metrics", "linear", "distillation", "privileged", "anomaly")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 

@@ -1,0 +1,379 @@
+"""From what a student did not foresee to one number per row, and to the sensor that speaks.
+
+The innovations e of a row, its values minus the forecasts of every horizon, are whitened jointly: ``z = e P`` with
+``P P' = S^-1`` and S the Ledoit-Wolf covariance of innovations of rows that the student was not fitted on. The raw
+score of a row is the mean of the k squares of z, about 1 where nothing is wrong. P is the symmetric root in units of
+standard deviations (ZCA-cor), so that each z stays as near as can be to one sensor and the squares split by sensor.
+
+What is not observed counts with its expectation, 1: an innovation whose forecast had no history yet, and a missing
+sensor. With the present values of missing sensors chosen to minimise the score, which is the Gaussian marginal of those
+observed, each adds its one lost square.
+
+A small shift that stays hides in the noise of single rows and adds up in a moving average. With a `memory` w the score
+is half the mean of squares above and half that of the multivariate EWMA ``m_t = (1 - w) m_{t-1} + w z_t``, each square
+over its variance ``w / (2 - w) (1 - (1 - w)^2t)`` (Lowry et al. 1992, eq. 2 and 4).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.signal import lfilter
+from sklearn.covariance import ledoit_wolf
+
+from pitskd.anomaly.forest import Forest
+from pitskd.anomaly.students import Student, lag_windows
+
+__all__: list[str] = []
+
+_SPARE_ROWS = 64  # the newest rows move to the front of their buffer once in so many rows
+_CHUNK = 2048  # rows whose windows, innovations and squares stay in the cache of a processor
+
+
+class Scorer(ABC):
+    """What gives rows a raw score, about 1 where nothing is wrong, and each sensor its part in it."""
+
+    n_channels: int
+
+    @abstractmethod
+    def raw_scores(self, rows: np.ndarray) -> np.ndarray:
+        """Return the raw scores of consecutive rows (n, c), NaN where missing."""
+
+    @abstractmethod
+    def contributions(self, rows: np.ndarray) -> np.ndarray:
+        """Return each sensor's part of the raw score of consecutive rows (n, c), NaN where missing."""
+
+    @abstractmethod
+    def start(self, n_streams: int) -> Running:
+        """Return the state of fresh streams."""
+
+    @abstractmethod
+    def identity(self) -> Sequence[np.ndarray]:
+        """Return the numbers that tell this scorer from another."""
+
+
+class Running(ABC):
+    """The state of streams that a scorer follows; the attributes named in `STATE` are all that the next row needs."""
+
+    STATE: tuple[str, ...]
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Forget the past rows, as behind a gap."""
+
+    @abstractmethod
+    def step(self, rows: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
+        """Take the next row of every stream, return each sensor's part of its raw score, (n_streams, c)."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next row needs."""
+        return {name: getattr(self, name) for name in self.STATE}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        for name in self.STATE:
+            setattr(self, name, state[name])
+
+    def adapt(self, calm: np.ndarray, share: float) -> None:  # noqa: B027  not every scorer learns while it runs
+        """Let streams move a share towards what was not foreseen in the row just taken, where they are calm."""
+
+
+class Head(Scorer):
+    """Whitened innovations of a student as contributions of sensors to a raw score.
+
+    Parameters
+    ----------
+    student : Student
+    innovations : ndarray of shape (n, n_horizons, c)
+        Of rows that the student was not fitted on; rows with a NaN are left out.
+    centre : ndarray of shape (c,)
+        What stands for a sensor that is missing before anything could be forecast.
+    constant : ndarray of shape (c,), bool
+        Sensors that never moved in the log: nothing says what is unusual of them, so they add nothing to the score.
+    memory : float or None
+        Weight of the newest row in the moving average, in (0, 1).
+    forest : Forest or None
+        A second opinion: the raw score is the mean of both, and the forest's half is shared equally by the sensors.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        innovations: np.ndarray,
+        centre: np.ndarray,
+        constant: np.ndarray,
+        memory: float | None = None,
+        forest: Forest | None = None,
+    ) -> None:
+        self.student, self.centre, self.memory, self.forest = student, centre, memory, forest
+        self.n_channels, self.n_horizons = len(centre), len(student.horizons)
+        self.n_innovations = self.n_horizons * self.n_channels
+        known = innovations[~np.isnan(innovations).any(axis=(1, 2))]
+        # Forecasts of the shorter horizons come first after a start: a root for each number of them.
+        # Divided by the root of k, so that the squares sum to their mean.
+        self.moving = np.tile(~constant, self.n_horizons)
+        self.roots = [self._root(known, g) for g in range(1, self.n_horizons + 1)]
+
+    @property
+    def n_history(self) -> int:
+        """Rows before the first whose innovations are complete."""
+        return self.student.n_lags - 1 + max(self.student.horizons)
+
+    def start(self, n_streams: int) -> RunningHead:
+        """Return the state of fresh streams."""
+        return RunningHead(self, n_streams)
+
+    def identity(self) -> Sequence[np.ndarray]:
+        """Return the numbers that tell this head from another."""
+        return [*self.roots, self.centre, np.array([self.student.n_lags, *self.student.horizons, self.memory or 0.0])]
+
+    def n_available(self, age: int) -> int:
+        """Return how many horizons forecast a row that has `age` rows before it."""
+        return sum(age >= self.student.n_lags - 1 + horizon for horizon in self.student.horizons)
+
+    def _root(self, innovations: np.ndarray, g: int) -> np.ndarray:
+        flat = innovations[:, :g].reshape(len(innovations), -1)
+        return _root(flat, self.moving[: flat.shape[1]]) / np.sqrt(self.n_innovations)
+
+    def held_out_scores(
+        self, innovations: np.ndarray, block: np.ndarray, opinion: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return raw scores of held-out innovations in order of time, each block whitened by the others.
+
+        Parameters
+        ----------
+        innovations : ndarray of shape (n, n_horizons, c)
+            Of students that had not seen the block of the row; NaN where a row could not be forecast.
+        block : ndarray of shape (n,)
+        opinion : ndarray of shape (n,) or None
+            What forests that had not seen the block say of it.
+        """
+        known = ~np.asarray(np.isnan(innovations).any(axis=(1, 2)))
+        z = np.empty((len(innovations), self.n_innovations))
+        for number in np.unique(block[known]):
+            inside, others = known & (block == number), known & (block != number)
+            root = self._root(innovations[others], self.n_horizons) if others.any() else self.roots[-1]
+            z[inside] = innovations[inside].reshape(-1, self.n_innovations) @ root
+        state = np.zeros((1, self.n_innovations))
+        scores = [np.empty(0)]
+        for inside in runs_of(np.cumsum(np.diff(known, prepend=known[:1]))):
+            if known[inside.start]:
+                raw = self._add_memory(z[inside], state, 0)[0].sum(axis=1)
+                scores.append(raw if opinion is None else 0.5 * (raw + opinion[inside]))
+        return np.concatenate(scores)
+
+    def contributions(self, rows: np.ndarray) -> np.ndarray:
+        """Return each sensor's part of the raw score of consecutive rows (n, c), NaN where missing."""
+        filled, absent = self.fill(rows)
+        parts = np.empty(filled.shape)
+        for first, last, squares in self._squares(filled):
+            parts[first:last] = squares.reshape(last - first, -1, self.n_channels).sum(axis=1)
+            parts[first:last] += (1.0 - squares.shape[1] / self.n_innovations) / self.n_channels
+        if absent is not None:
+            parts += absent * self.absence
+        return parts if self.forest is None else 0.5 * (parts + self.opinion(filled))
+
+    def opinion(self, rows: np.ndarray) -> np.ndarray:
+        """Return the forest's score of rows without a hole (n, c), shared equally: (n, 1)."""
+        assert self.forest is not None
+        return self.forest.scores(rows)[:, None] / self.n_channels
+
+    def raw_scores(self, rows: np.ndarray) -> np.ndarray:
+        """Return the raw scores of consecutive rows (n, c), NaN where missing."""
+        filled, absent = self.fill(rows)
+        scores = np.empty(len(filled))
+        for first, last, squares in self._squares(filled):
+            scores[first:last] = squares.sum(axis=1)
+            scores[first:last] += 1.0 - squares.shape[1] / self.n_innovations
+        if absent is not None:
+            scores += absent.sum(axis=1) * self.absence
+        return scores if self.forest is None else 0.5 * (scores + self.forest.scores(filled))
+
+    @property
+    def absence(self) -> float:
+        """What a missing sensor adds: the expectation of the square that is lost."""
+        return (1.0 if self.memory is None else 0.5) / self.n_innovations
+
+    def remember(self, average: np.ndarray, z: np.ndarray, n_rows: int) -> np.ndarray:
+        """Move the average by one row in place, the `n_rows`-th; return the squares of row and average."""
+        weight = self.memory or 1.0
+        average *= 1.0 - weight
+        average += weight * z
+        return 0.5 * (z * z + average * average * self._precision(n_rows))
+
+    def _precision(self, n_rows: int | np.ndarray) -> Any:
+        """Return one over the variance of the average of `n_rows` rows."""
+        weight = self.memory or 1.0
+        return (2.0 - weight) / (weight * (1.0 - (1.0 - weight) ** (2.0 * n_rows)))
+
+    def _squares(self, rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield stretches of rows with what is summed over innovations (n, k), k the number that could be had."""
+        ages = [0, *(self.student.n_lags - 1 + horizon for horizon in self.student.horizons), len(rows)]
+        state = np.zeros((1, self.n_innovations))
+        for g, (start, stop) in enumerate(pairwise(ages)):
+            for first in range(start, min(stop, len(rows)), _CHUNK):
+                last = min(first + _CHUNK, stop, len(rows))
+                z = self._whitened(rows, first, last, g)
+                if g < self.n_horizons:
+                    yield first, last, z * z
+                else:
+                    squares, state = self._add_memory(z, state, first - start)
+                    yield first, last, squares
+
+    def _add_memory(self, z: np.ndarray, state: np.ndarray, n_before: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the squares of rows and of their moving average, which goes on from `state` after `n_before` rows."""
+        if self.memory is None:
+            return np.multiply(z, z, out=z), state
+        average, state = lfilter([self.memory], [1.0, self.memory - 1.0], z, axis=0, zi=state)
+        precision = self._precision(np.arange(n_before + 1, n_before + len(z) + 1))
+        return 0.5 * (z * z + average * average * precision[:, None]), state
+
+    def _whitened(self, rows: np.ndarray, first: int, last: int, g: int) -> np.ndarray:
+        """Return z / sqrt(k) of some rows by the first `g` horizons."""
+        if g == 0:
+            return np.zeros((last - first, 0))
+        n_lags, horizons = self.student.n_lags, self.student.horizons[:g]
+        oldest = first - horizons[-1] - n_lags + 1
+        newest = last - horizons[0]
+        forecasts = self.student.forecast(lag_windows(rows[oldest:newest], n_lags))
+        innovations = np.empty((last - first, g, self.n_channels))
+        for number, horizon in enumerate(horizons):
+            start = horizons[-1] - horizon
+            np.subtract(rows[first:last], forecasts[start : start + last - first, number], out=innovations[:, number])
+        return innovations.reshape(last - first, -1) @ self.roots[g - 1]
+
+    def fill(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return rows without holes, and which values were missing; None if there are none."""
+        absent = np.isnan(rows)
+        if not absent.any():
+            return rows, None
+        filled = np.where(absent, self.centre, rows)
+        for age in np.flatnonzero(absent.any(axis=1)):  # one after the other: a filled row is history to the next
+            filled[age] = self.fill_row(rows[age], absent[age], self._forecasts_of(filled, int(age)))
+        return filled, absent
+
+    def fill_row(self, row: np.ndarray, absent: np.ndarray, forecasts: np.ndarray) -> np.ndarray:
+        """Give missing sensors the values that make the row least surprising to its forecasts (g, c)."""
+        g = len(forecasts)
+        if g == 0:
+            return np.where(absent, self.centre, row)
+        root = self.roots[g - 1]
+        by_sensor = root.reshape(g, self.n_channels, -1).sum(axis=0)  # what a unit of each sensor adds to z
+        without = np.where(absent, 0.0, row) @ by_sensor - forecasts.ravel() @ root
+        best = np.linalg.lstsq(by_sensor[absent].T, -without, rcond=None)[0]
+        filled = row.copy()
+        filled[absent] = best
+        return filled
+
+    def _forecasts_of(self, rows: np.ndarray, age: int) -> np.ndarray:
+        """Return the forecasts of one row by the horizons that had history."""
+        n_lags, g = self.student.n_lags, self.n_available(age)
+        lasts = [age - horizon + 1 for horizon in self.student.horizons[:g]]
+        every = [self.student.forecast(rows[None, last - n_lags : last])[0] for last in lasts]
+        return np.array([forecast[number] for number, forecast in enumerate(every)]).reshape(g, self.n_channels)
+
+
+class RunningHead(Running):
+    """Past rows and the forecasts made from them."""
+
+    STATE = ("age", "newest", "adapted", "past", "forecasts", "offset", "average")
+
+    def __init__(self, head: Head, n_streams: int) -> None:
+        self.head = head
+        self.n_lags, self.horizons = head.student.n_lags, head.student.horizons
+        self.period = max(self.horizons) + 1
+        # Many streams move their rows often: buffers a page long for each would not stay in the cache.
+        self.past = np.zeros((n_streams, self.n_lags + 1 + _SPARE_ROWS // n_streams, head.n_channels))
+        self.forecasts = np.zeros((self.period, n_streams, head.n_horizons, head.n_channels))
+        self.offset = np.zeros((n_streams, head.n_horizons, head.n_channels))  # what slow adaptation has learnt
+        self.adapted = False
+        self.average = np.zeros((n_streams, head.n_innovations))
+        self.innovations: np.ndarray | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the past rows, as behind a gap; what was learnt stays."""
+        self.age = 0
+        self.newest = self.n_lags - 2  # place of the newest row in `past`
+        self.average[:] = 0.0
+
+    def step(self, rows: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
+        """Take the next row of every stream, return each sensor's part of its raw score, (n_streams, c)."""
+        head = self.head
+        expected = self.forecasts[self.age % self.period]
+        g = head.n_horizons if self.age >= head.n_history else head.n_available(self.age)
+        if self.adapted:
+            expected = expected + self.offset
+        if absent is not None:
+            rows = rows.copy()
+            for s in np.flatnonzero(absent.any(axis=1)):
+                rows[s] = head.fill_row(rows[s], absent[s], expected[s, :g])
+        self._remember(rows)
+        self.innovations = None
+        if g:
+            innovations = rows - expected[:, 0] if g == 1 else rows[:, None] - expected[:, :g]
+            z = innovations.reshape(len(rows), -1) @ head.roots[g - 1]
+            if g < head.n_horizons:
+                z *= z
+            else:
+                self.innovations = innovations
+                z = self._squares(z)
+            parts = z if g == 1 else z.reshape(len(rows), g, -1).sum(axis=1)
+        else:
+            parts = np.zeros(rows.shape)
+        if g < head.n_horizons:
+            parts += (head.n_horizons - g) / head.n_innovations
+        if absent is not None:
+            parts += absent * head.absence
+        return parts if head.forest is None else 0.5 * (parts + head.opinion(rows))
+
+    def _squares(self, z: np.ndarray) -> np.ndarray:
+        if self.head.memory is None:
+            z *= z
+            return z
+        return self.head.remember(self.average, z, self.age - self.head.n_history)
+
+    def _remember(self, rows: np.ndarray) -> None:
+        """Store the rows and what they forecast."""
+        newest = self.newest + 1
+        if newest == self.past.shape[1]:
+            kept = self.n_lags - 1
+            self.past[:, :kept] = self.past[:, newest - kept :].copy()
+            newest = kept
+        self.newest = newest
+        self.past[:, newest] = rows
+        if self.age >= self.n_lags - 1:
+            forecasts = self.head.student.forecast(self.past[:, newest - self.n_lags + 1 : newest + 1])
+            for number, horizon in enumerate(self.horizons):
+                self.forecasts[(self.age + horizon) % self.period, :, number] = forecasts[:, number]
+        self.age += 1
+
+    def adapt(self, calm: np.ndarray, share: float) -> None:
+        """Move the offsets of calm streams a share towards their innovations."""
+        if self.innovations is not None:
+            self.offset[calm] += share * self.innovations.reshape(self.offset.shape)[calm]
+            self.adapted = True
+
+
+def runs_of(run: np.ndarray) -> Sequence[slice]:
+    """Return the rows of each run, given its number in every row."""
+    cuts = [0, *(np.flatnonzero(np.diff(run)) + 1).tolist(), len(run)]
+    return [slice(first, last) for first, last in pairwise(cuts) if last > first]
+
+
+def _root(innovations: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Return P with ``P P' = S^-1``: the symmetric root of the inverse correlation, over root mean squares."""
+    scale = np.sqrt(np.mean(innovations**2, axis=0))
+    moving = moving & (scale > 0)
+    if not moving.any():
+        return np.zeros((len(scale), len(scale)))
+    values, vectors = np.linalg.eigh(ledoit_wolf(innovations[:, moving] / scale[moving], assume_centered=True)[0])
+    smallest = values.max() * len(values) * np.finfo(np.float64).eps
+    inverse = 1.0 / np.sqrt(np.maximum(values, smallest))
+    root = np.zeros((len(scale), len(scale)))
+    root[np.ix_(moving, moving)] = ((vectors * inverse) @ vectors.T) / scale[moving][:, None]
+    return root
