@@ -11,12 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at run time
+    from pitskd.anomaly import AchievedRate, Alarm, PrivilegedAnomalyDetector
     from pitskd.datasets import (
         DatasetError,
         PrivilegedSample,
+        SensorLog,
         fetch_beijing_pm25,
         fetch_five_cities_pm25,
+        fetch_skab,
+        fetch_tep,
         five_cities_windows,
+        inject_anomalies,
         linear_chain_coef,
         mackey_glass_windows,
         pm25_windows,
@@ -26,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         simulate_mackey_glass,
         simulate_relevant_features,
         simulate_sample_dependent_features,
+        skab_runs,
     )
     from pitskd.distillation import (
         GeneralizedDistillationClassifier,
@@ -33,7 +39,14 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         GeneralizedDistillationRegressor,
         GeneralizedDistillationRegressorCV,
     )
-    from pitskd.experiments import ImitationPathDisplay, PrivilegedGainDisplay, privileged_report
+    from pitskd.experiments import (
+        AnomalyTimelineDisplay,
+        DetectorReport,
+        ImitationPathDisplay,
+        PrivilegedGainDisplay,
+        detector_report,
+        privileged_report,
+    )
     from pitskd.linear import (
         AnchoredDistillationClassifier,
         AnchoredDistillationClassifierCV,
@@ -46,6 +59,19 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         TunedLogisticRegression,
         TunedRidge,
     )
+    from pitskd.metrics import (
+        EventScores,
+        event_scores,
+        events_of,
+        false_alarm_rate,
+        false_alarms_per_day,
+        fault_detection_rate,
+        vus_pr,
+        vus_pr_scorer,
+        vus_roc,
+        vus_roc_scorer,
+    )
+    from pitskd.persistence import load, model_facts, save
     from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
     from pitskd.windows import PrivilegedWindows, make_windows
 
@@ -56,9 +82,13 @@ _ROOMS = {
     "datasets": (
         "DatasetError",
         "PrivilegedSample",
+        "SensorLog",
         "fetch_beijing_pm25",
         "fetch_five_cities_pm25",
+        "fetch_skab",
+        "fetch_tep",
         "five_cities_windows",
+        "inject_anomalies",
         "linear_chain_coef",
         "mackey_glass_windows",
         "pm25_windows",
@@ -68,6 +98,19 @@ _ROOMS = {
         "simulate_mackey_glass",
         "simulate_relevant_features",
         "simulate_sample_dependent_features",
+        "skab_runs",
+    ),
+    "metrics": (
+        "EventScores",
+        "event_scores",
+        "events_of",
+        "false_alarm_rate",
+        "false_alarms_per_day",
+        "fault_detection_rate",
+        "vus_pr",
+        "vus_pr_scorer",
+        "vus_roc",
+        "vus_roc_scorer",
     ),
     "linear": (
         "AnchoredDistillationClassifier",
@@ -88,8 +131,17 @@ _ROOMS = {
         "GeneralizedDistillationRegressorCV",
     ),
     "privileged": ("PrivilegedClassifier", "PrivilegedRegressor"),
+    "persistence": ("load", "model_facts", "save"),
+    "anomaly": ("AchievedRate", "Alarm", "PrivilegedAnomalyDetector"),
     # The other names of this room are used as pitskd.experiments.compare_methods.
-    "experiments": ("ImitationPathDisplay", "PrivilegedGainDisplay", "privileged_report"),
+    "experiments": (
+        "AnomalyTimelineDisplay",
+        "DetectorReport",
+        "ImitationPathDisplay",
+        "PrivilegedGainDisplay",
+        "detector_report",
+        "privileged_report",
+    ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -215,17 +216,20 @@ def _to_float(value: Any) -> float:
     """Return one entry of an object array; None, pandas' NA and NaT are missing, text and dates are no numbers."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return np.nan
-    if isinstance(value, str | bytes | np.datetime64 | np.timedelta64):
+    if isinstance(value, str | bytes | complex | np.complexfloating | np.datetime64 | np.timedelta64):
         raise TypeError
     return float(value)
 
 
 def check_text_free(name: str, values: Any) -> None:
     """Refuse text and times before anything tries to make numbers of them."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except TypeError:  # numpy has no type for times beside numbers
+        array = np.asarray(values, dtype=object)
     found = [array.dtype] if array.dtype.kind in "USmM" else []
     if array.dtype.kind == "O" and array.ndim:
-        found = [repr(value) for value in array.ravel() if isinstance(value, str)]
+        found = [repr(value) for value in array.ravel() if isinstance(value, str | date) and value == value]  # no NaT
     if found:
         step = "Encode it, e.g. with sklearn.preprocessing.OneHotEncoder, or drop it."
         raise wrong(name, "numbers", str(found[0]), step)

@@ -31,11 +31,14 @@ class Clock:
         Usual step.
     longest : float
         The longest step that still leads to the next row.
+    zoned : bool
+        Whether the times have a time zone.
     """
 
     kind: str
     period: float
     longest: float
+    zoned: bool = False
 
     @classmethod
     def learn(cls, index: pd.Index | None, max_gap: Any) -> Clock:
@@ -47,8 +50,9 @@ class Clock:
         steps = np.diff(times) if times is not None else np.ones(0)
         steps = steps[steps > 0]
         period = float(np.quantile(steps, 0.5, method="lower")) if len(steps) else 1.0
+        zoned = getattr(index, "tz", None) is not None
         if max_gap is None:
-            return cls(kind, period, _LONGEST * period)
+            return cls(kind, period, _LONGEST * period, zoned)
         if kind == "numbers":
             return cls(kind, period, check_positive("max_gap", max_gap, "Use a step in units of the index of X."))
         try:
@@ -57,7 +61,7 @@ class Clock:
             gap = 0
         if isinstance(max_gap, int | float) or gap <= 0:
             raise wrong("max_gap", 'a time above 0 such as "30s"', max_gap, "Use a pandas.Timedelta or its text.")
-        return cls(kind, period, float(gap))
+        return cls(kind, period, float(gap), zoned)
 
     @property
     def seconds(self) -> float | None:
@@ -66,8 +70,11 @@ class Clock:
 
     def read(self, index: pd.Index | None) -> np.ndarray | None:
         """Return the time of each row, ascending; None where rows simply follow each other."""
-        if _kind(index) != self.kind:
+        kind = _kind(index)
+        if "rows" in (kind, self.kind):
             return None
+        if kind != self.kind or (getattr(index, "tz", None) is not None) != self.zoned:
+            raise wrong("X", f"indexed by {self._words()}, as in fit", f"{index!r}", "Give it the index of the log.")
         times = _numbers(index)
         if times is not None:
             backwards = np.flatnonzero(np.diff(times) < 0)
@@ -96,17 +103,26 @@ class Clock:
                     "time", "a number, as the index of X in fit", time, "Pass the time in the same unit, or None."
                 )
             return time
+        if isinstance(time, str) and not any(letter.isdigit() for letter in time):  # "now" is no time of a row
+            raise wrong("time", "a date and time", time, "Use e.g. 2024-05-01T12:00:00.")
         if not isinstance(time, datetime | np.datetime64 | np.timedelta64 | pd.Timedelta | str) or pd.isna(time):
             raise wrong(
                 "time", "a date and time, as the index of X in fit", time, "Pass a datetime, or None.", TypeError
             )
         try:
-            stamp = time if isinstance(time, pd.Timedelta) else pd.Timestamp(time)
+            stamp: Any = time if isinstance(time, pd.Timedelta) else pd.Timestamp(time)
         except (ValueError, TypeError):
             stamp = pd.NaT
         if pd.isna(stamp):  # also of "" and "NaT"
             raise wrong("time", "a date and time", time, "Use e.g. 2024-05-01T12:00:00.")
+        if isinstance(stamp, pd.Timestamp) and (stamp.tzinfo is not None) != self.zoned:
+            raise wrong("time", f"one of {self._words()}, as in fit", str(time), "Use tz_localize or tz_convert.")
         return stamp.as_unit("ns").value
+
+    def _words(self) -> str:
+        if self.kind == "numbers":
+            return "numbers"
+        return "times with a time zone" if self.zoned else "times without a time zone"
 
     def runs(self, times: np.ndarray | None, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the number of the run of each row, and which rows repeat the time of the one before."""

@@ -12,7 +12,8 @@ from pitskd._validation import wrong
 from pitskd.anomaly._settings import read_limits
 from pitskd.anomaly.curation import normal_rows
 from pitskd.anomaly.forest import Forest
-from pitskd.anomaly.head import Head, Scorer, runs_of
+from pitskd.anomaly.head import Head, runs_of
+from pitskd.anomaly.scorer import Scorer
 from pitskd.anomaly.students import Lesson, Log, learn_estimator, learn_ridge
 from pitskd.anomaly.target import TargetScorer, within
 

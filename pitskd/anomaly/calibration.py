@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ _TAIL = 0.1  # share of the calibration scores that the generalised Pareto distr
 _FEWEST_PEAKS = 10
 _N_BOOTSTRAP = 1000
 _ROUNDING = 1e-9
+_SMALLEST = 1e-300  # p-value: beyond it exp has no numbers left
 _FLOOR = 1e-12  # of a median: a log that is foreseen to the last digit has none
 _FEWEST_RECENT = 20  # scores that a running median needs to start with
 
@@ -64,9 +66,14 @@ class Debounce:
     alarm_after: int = 1
     clear_after: int = 1
 
+    @cached_property
+    def is_idle(self) -> bool:
+        """Whether every row above the threshold is an alarm, and no other."""
+        return self.alarm_after == self.clear_after == 1
+
     def alarms(self, over: np.ndarray) -> np.ndarray:
         """Return which rows of one run (n,) have an alarm."""
-        if self.alarm_after == self.clear_after == 1:
+        if self.is_idle:
             return over
         row = np.arange(len(over))
         above = row - np.maximum.accumulate(np.where(over, -1, row))  # consecutive rows above, up to this one
@@ -165,14 +172,14 @@ class Calibration:
     def follow(self, scores: np.ndarray, forced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the level of each row (n,) and whether it has an alarm; `forced` rows have one whatever they score."""
         if self.reference is None:
-            return np.ones(len(scores)), self.debounce.alarms(scores > self.threshold) | forced
+            return np.ones(len(scores)), self.debounce.alarms(~(scores <= self.threshold)) | forced
         level, alarms, levels = self.level(), np.zeros(len(scores), dtype=bool), np.empty(len(scores))
         above, below, lasting, lasted = 0, 0, False, 0
         for row, (score, force) in enumerate(zip(scores.tolist(), forced.tolist(), strict=True)):
             levels[row] = median = level.median()
-            above, below, lasting = self.debounce.step(score / median > self.threshold, above, below, lasting)
-            alarms[row] = lasting = lasting or force
-            lasted = (lasted + 1) * lasting
+            above, below, lasting = self.debounce.step(not score / median <= self.threshold, above, below, lasting)
+            alarms[row] = alarmed = lasting or force
+            lasted = (lasted + 1) * alarmed
             if not 0 < lasted <= self.patience:
                 level.push(score)
         return levels, alarms
@@ -184,15 +191,20 @@ class Calibration:
         if self.tail is not None:
             beyond = scores > self.tail.level
             if beyond.any():
-                p[beyond] = self.tail.share_above(scores[beyond])
+                p[beyond] = np.maximum(self.tail.share_above(scores[beyond]), _SMALLEST)
         return p
 
     def p_value(self, score: float) -> float:
         """Return the p-value of one score."""
         if self.tail is not None and score > self.tail.level:
-            return float(self.tail.share_above(score))
-        n = len(self.scores)
-        return (n + 1.0 - int(self.scores.searchsorted(score))) / (n + 1.0)
+            return max(float(self.tail.share_above(score)), _SMALLEST)
+        n = len(self.ordered)
+        return (n + 1.0 - bisect_left(self.ordered, score)) / (n + 1.0)
+
+    @cached_property
+    def ordered(self) -> list[float]:
+        """The scores as numbers, among which one is found faster."""
+        return self.scores.tolist()
 
 
 def calibrate(
@@ -301,7 +313,7 @@ def _threshold_of_events(
     scores = np.sort(np.concatenate(runs))
     days = len(scores) / rows_per_day
     if method == "conformal":
-        return _lowest_threshold(runs, scores, int(np.floor(per_day * (days + 0.0) + 1e-9)), debounce, per_day, days)
+        return _lowest_threshold(runs, scores, int(np.floor(per_day * days + 1e-9)), debounce, per_day, days)
     tail = None
     for share in (_TAIL, 0.2, 0.4):
         level = float(np.quantile(scores, 1 - share, method="lower"))
@@ -325,18 +337,15 @@ def _lowest_threshold(
         raise wrong(
             "X", f"long enough to see one false alarm at {per_day:g} a day", f"{days:.3g} days of held-out rows", step
         )
-    candidates = np.unique(scores)
-    low, high = 0, len(candidates) - 1  # at the largest score there is no event
-    for position in range(high, low - 1, -max(1, len(candidates) // 512)):
-        if len(event_peaks(runs, float(candidates[position]), debounce)) > n_events:
-            low = position
-            break
-        high = position
-    while high - low > 1:
-        middle = (low + high) // 2
-        too_many = len(event_peaks(runs, float(candidates[middle]), debounce)) > n_events
-        low, high = (middle, high) if too_many else (low, middle)
-    return float(candidates[high])
+    # The first ones one by one, then in steps of a percent.
+    ranks = np.unique(np.geomspace(1, len(scores), 500).astype(np.int64))
+    thresholds = np.unique(scores[len(scores) - ranks])[::-1]  # at the largest score there is no event
+    counts = [0]
+    for threshold, lower in pairwise(thresholds):
+        counts.append(len(event_peaks(runs, float(lower), debounce)))
+        if counts[-1] > n_events:
+            return float(threshold)
+    return float(thresholds[int(np.argmax(counts))])  # lower ones merge events: an alarm for ever is none
 
 
 def achieved_rate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from pitskd.anomaly.stream import Alarm, Stream, read_state, save_state
 from pitskd.anomaly.students import Lesson
 
 __all__ = ["PrivilegedAnomalyDetector"]
+
+_FAR_ABOVE = 2.0  # times the rate asked for
 
 
 class _Judgement(NamedTuple):
@@ -133,10 +136,11 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
     Notes
     -----
     With innovations e of k values (channels times horizons) and the Ledoit-Wolf covariance S of held-out ones, the raw
-    score of a row is ``e' S^-1 e / k``; with a `memory` half of it, and half of the same for the multivariate EWMA of
-    [1]_. p-values are split-conformal [2]_, ``(1 + #{held-out >= score}) / (n + 1)``; neighbouring rows depend on each
-    other, so their guarantee is approximate, and `achieved_rate_` says how it turned out. A row before any forecast,
-    and a missing sensor, count with the expectation of what is not observed.
+    score of a row is ``e' S^-1 e / k``, S scaled so that it is 1 on average; with a `memory` half of it, and half of
+    the same for the multivariate EWMA of [1]_. p-values are split-conformal [2]_,
+    ``(1 + #{held-out >= score}) / (n + 1)``; neighbouring rows depend on each other, so their guarantee is approximate,
+    and `achieved_rate_` says how it turned out. A row before any forecast, and a missing sensor, count with the
+    expectation of what is not observed.
 
     scikit-learn asks detectors to score each row by itself; this one scores rows as a series, so that the order of rows
     matters, and a row alone is scored without its past.
@@ -251,6 +255,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         self.contamination_ = 1.0 - float(trained.normal.mean())
         self._calibrate(trained.held_out, rate, rows_per_day)
         self._remember(trained.lesson)
+        self._warn_of_drift(rate)
         self.reset()
         return self
 
@@ -314,6 +319,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         if not len(raw):
             step = "Record a longer log, or use fewer n_lags and shorter horizons."
             raise wrong("X", "long enough to hold rows out for the threshold", "a log that is too short", step)
+        self._smoothing = self.smoothing  # what was calibrated, whatever is set later
         scores = [trailing_mean(raw, self.smoothing, 1.0)[min(self.smoothing - 1, len(raw) // 2) :]]
         debounce = Debounce(self.alarm_after, self.clear_after)
         asked: dict[str, Any] = {"method": self.calibration, "rows_per_day": rows_per_day, "drift": self.drift}
@@ -325,6 +331,18 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         self.achieved_rate_ = achieved_rate(
             scores, rate, debounce, **asked, block=block, random_state=self.random_state
         )
+
+    def _warn_of_drift(self, rate: float) -> None:
+        """Tell when held-out blocks ran far above the rate, so that the next rows will too."""
+        achieved = self.achieved_rate_
+        if self.drift is None and achieved.lower > _FAR_ABOVE * rate:
+            warnings.warn(
+                f"X drifts: its parts had {achieved.rate:.3g} false alarms ({achieved.unit}; 95 % interval "
+                f"{achieved.lower:.3g} to {achieved.upper:.3g}) at thresholds for {rate:g} set on the other parts. "
+                "Use drift=150 to follow what is usual, or a longer log.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _asked(self) -> tuple[float, float | None]:
         """Return the rate asked for, and rows per day if it counts events per day."""
@@ -339,7 +357,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
     def _smoothed(
         self, rows: np.ndarray, run: np.ndarray, raw: Callable[[np.ndarray], np.ndarray], before: float
     ) -> np.ndarray:
-        return np.concatenate([trailing_mean(raw(rows[inside]), self.smoothing, before) for inside in runs_of(run)])
+        return np.concatenate([trailing_mean(raw(rows[inside]), self._smoothing, before) for inside in runs_of(run)])
 
     def _judge(self, X: Any) -> _Judgement:
         """Return scores and alarms of all rows that are no repetition, and which row of them answers for each row."""
@@ -485,7 +503,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         n_streams = None if isinstance(x, Mapping) or np.ndim(x) < 2 else len(x)
         names = getattr(self, "feature_names_in_", None)
         return Stream(
-            self.scorer_, self.calibration_, self.smoothing, n_streams,
+            self.scorer_, self.calibration_, self._smoothing, n_streams,
             missing=self.missing, clock=self.clock_, names=None if names is None else tuple(names),
         )  # fmt: skip
 

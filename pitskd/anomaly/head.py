@@ -1,9 +1,10 @@
 """From what a student did not foresee to one number per row, and to the sensor that speaks.
 
 The innovations e of a row, its values minus the forecasts of every horizon, are whitened jointly: ``z = e P`` with
-``P P' = S^-1`` and S the Ledoit-Wolf covariance of innovations of rows that the student was not fitted on. The raw
-score of a row is the mean of the k squares of z, about 1 where nothing is wrong. P is the symmetric root in units of
-standard deviations (ZCA-cor), so that each z stays as near as can be to one sensor and the squares split by sensor.
+``P P' = S^-1`` and S the Ledoit-Wolf covariance of innovations of rows that the student was not fitted on, scaled so
+that these score 1 on average. The raw score of a row is the mean of the k squares of z. P is the symmetric root in
+units of standard deviations (ZCA-cor), so that each z stays as near as can be to one sensor and the squares split by
+sensor.
 
 What is not observed counts with its expectation, 1: an innovation whose forecast had no history yet, and a missing
 sensor. With the present values of missing sensors chosen to minimise the score, which is the Gaussian marginal of those
@@ -11,13 +12,13 @@ observed, each adds its one lost square.
 
 A small shift that stays hides in the noise of single rows and adds up in a moving average. With a `memory` w the score
 is half the mean of squares above and half that of the multivariate EWMA ``m_t = (1 - w) m_{t-1} + w z_t``, each square
-over its variance ``w / (2 - w) (1 - (1 - w)^2t)`` (Lowry et al. 1992, eq. 2 and 4).
+over its variance ``w / (2 - w) (1 - (1 - w)^2t)`` (Lowry et al. 1992), the whole scaled to 1 on average too.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -26,60 +27,15 @@ from scipy.signal import lfilter
 from sklearn.covariance import ledoit_wolf
 
 from pitskd.anomaly.forest import Forest
-from pitskd.anomaly.students import Student, lag_windows
+from pitskd.anomaly.running import RunningHead, RunningOneStep
+from pitskd.anomaly.scorer import Running, Scorer
+from pitskd.anomaly.students import LinearStudent, Student, lag_windows
 
 __all__: list[str] = []
 
-_SPARE_ROWS = 64  # the newest rows move to the front of their buffer once in so many rows
+_FARTHEST = 100.0  # standard deviations: one absurd value must not outlast its row by long in a moving average
+_LEAST_INFLATION = 1e-3
 _CHUNK = 2048  # rows whose windows, innovations and squares stay in the cache of a processor
-
-
-class Scorer(ABC):
-    """What gives rows a raw score, about 1 where nothing is wrong, and each sensor its part in it."""
-
-    n_channels: int
-
-    @abstractmethod
-    def raw_scores(self, rows: np.ndarray) -> np.ndarray:
-        """Return the raw scores of consecutive rows (n, c), NaN where missing."""
-
-    @abstractmethod
-    def contributions(self, rows: np.ndarray) -> np.ndarray:
-        """Return each sensor's part of the raw score of consecutive rows (n, c), NaN where missing."""
-
-    @abstractmethod
-    def start(self, n_streams: int) -> Running:
-        """Return the state of fresh streams."""
-
-    @abstractmethod
-    def identity(self) -> Sequence[np.ndarray]:
-        """Return the numbers that tell this scorer from another."""
-
-
-class Running(ABC):
-    """The state of streams that a scorer follows; the attributes named in `STATE` are all that the next row needs."""
-
-    STATE: tuple[str, ...]
-
-    @abstractmethod
-    def restart(self) -> None:
-        """Forget the past rows, as behind a gap."""
-
-    @abstractmethod
-    def step(self, rows: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
-        """Take the next row of every stream, return each sensor's part of its raw score, (n_streams, c)."""
-
-    def state(self) -> dict[str, Any]:
-        """Return all that the next row needs."""
-        return {name: getattr(self, name) for name in self.STATE}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        for name in self.STATE:
-            setattr(self, name, state[name])
-
-    def adapt(self, calm: np.ndarray, share: float) -> None:  # noqa: B027  not every scorer learns while it runs
-        """Let streams move a share towards what was not foreseen in the row just taken, where they are calm."""
 
 
 class Head(Scorer):
@@ -114,30 +70,59 @@ class Head(Scorer):
         self.n_innovations = self.n_horizons * self.n_channels
         known = innovations[~np.isnan(innovations).any(axis=(1, 2))]
         # Forecasts of the shorter horizons come first after a start: a root for each number of them.
-        # Divided by the root of k, so that the squares sum to their mean.
         self.moving = np.tile(~constant, self.n_horizons)
         self.roots = [self._root(known, g) for g in range(1, self.n_horizons + 1)]
+        self.unit = np.sqrt(np.mean(known[:, 0] ** 2, axis=0)) if len(known) else np.ones(self.n_channels)
+        self.unit = np.where(self.unit > 0, self.unit, 1.0)
+        self.inflation = 1.0
+        if memory is not None and len(known):
+            z = known.reshape(len(known), -1) @ self.roots[-1]
+            self.inflation = float(self._add_memory(z, np.zeros((1, z.shape[1])), 0)[0].sum(axis=1).mean() * 2.0 - 1.0)
+            self.inflation = max(self.inflation, _LEAST_INFLATION)
 
     @property
     def n_history(self) -> int:
         """Rows before the first whose innovations are complete."""
         return self.student.n_lags - 1 + max(self.student.horizons)
 
-    def start(self, n_streams: int) -> RunningHead:
+    def start(self, n_streams: int) -> Running:
         """Return the state of fresh streams."""
-        return RunningHead(self, n_streams)
+        one_step = isinstance(self.student, LinearStudent) and self.student.horizons == (1,)
+        return RunningOneStep(self, n_streams) if one_step else RunningHead(self, n_streams)
+
+    @cached_property
+    def folded(self) -> np.ndarray:
+        """What takes the rows that a linear student sees and the next one to its whitened innovations."""
+        assert isinstance(self.student, LinearStudent)
+        return np.vstack([-self.student.weight @ self.roots[0], self.roots[0]])
+
+    @cached_property
+    def folded_intercept(self) -> np.ndarray:
+        """What is added to it."""
+        assert isinstance(self.student, LinearStudent)
+        return -self.student.intercept @ self.roots[0]
 
     def identity(self) -> Sequence[np.ndarray]:
         """Return the numbers that tell this head from another."""
-        return [*self.roots, self.centre, np.array([self.student.n_lags, *self.student.horizons, self.memory or 0.0])]
+        return [
+            *self.roots,
+            self.centre,
+            np.array([self.student.n_lags, *self.student.horizons, self.memory or 0.0, self.inflation]),
+        ]
 
     def n_available(self, age: int) -> int:
         """Return how many horizons forecast a row that has `age` rows before it."""
         return sum(age >= self.student.n_lags - 1 + horizon for horizon in self.student.horizons)
 
     def _root(self, innovations: np.ndarray, g: int) -> np.ndarray:
+        """Return the whitening matrix of the first `g` horizons, such that squares sum to g / n_horizons on average.
+
+        Shrinkage makes squares too small where innovations of several horizons are nearly the same.
+        """
         flat = innovations[:, :g].reshape(len(innovations), -1)
-        return _root(flat, self.moving[: flat.shape[1]]) / np.sqrt(self.n_innovations)
+        root = _root(flat, self.moving[: flat.shape[1]])
+        mean = float(np.mean(np.sum((flat @ root) ** 2, axis=1))) if len(flat) else 0.0
+        return root * np.sqrt(g / self.n_horizons / mean) if mean > 0 else root
 
     def held_out_scores(
         self, innovations: np.ndarray, block: np.ndarray, opinion: np.ndarray | None = None
@@ -170,11 +155,11 @@ class Head(Scorer):
         """Return each sensor's part of the raw score of consecutive rows (n, c), NaN where missing."""
         filled, absent = self.fill(rows)
         parts = np.empty(filled.shape)
-        for first, last, squares in self._squares(filled):
-            parts[first:last] = squares.reshape(last - first, -1, self.n_channels).sum(axis=1)
-            parts[first:last] += (1.0 - squares.shape[1] / self.n_innovations) / self.n_channels
-        if absent is not None:
-            parts += absent * self.absence
+        for first, last, g, squares in self._squares(filled):
+            parts[first:last] = squares.reshape(last - first, g, self.n_channels).sum(axis=1)
+            parts[first:last] += (self.n_horizons - g) / self.n_innovations
+            if absent is not None:
+                parts[first:last] += absent[first:last] * self.absence(g)
         return parts if self.forest is None else 0.5 * (parts + self.opinion(filled))
 
     def opinion(self, rows: np.ndarray) -> np.ndarray:
@@ -186,32 +171,41 @@ class Head(Scorer):
         """Return the raw scores of consecutive rows (n, c), NaN where missing."""
         filled, absent = self.fill(rows)
         scores = np.empty(len(filled))
-        for first, last, squares in self._squares(filled):
+        for first, last, g, squares in self._squares(filled):
             scores[first:last] = squares.sum(axis=1)
-            scores[first:last] += 1.0 - squares.shape[1] / self.n_innovations
-        if absent is not None:
-            scores += absent.sum(axis=1) * self.absence
+            scores[first:last] += 1.0 - g / self.n_horizons
+            if absent is not None:
+                scores[first:last] += absent[first:last].sum(axis=1) * self.absence(g)
         return scores if self.forest is None else 0.5 * (scores + self.forest.scores(filled))
 
-    @property
-    def absence(self) -> float:
-        """What a missing sensor adds: the expectation of the square that is lost."""
-        return (1.0 if self.memory is None else 0.5) / self.n_innovations
+    def absence(self, g: int) -> float:
+        """Return what a missing sensor adds where `g` horizons have a forecast: the square that is lost."""
+        if g == 0:
+            return 0.0
+        return (1.0 if self.memory is None or g < self.n_horizons else 0.5) / self.n_innovations
 
     def remember(self, average: np.ndarray, z: np.ndarray, n_rows: int) -> np.ndarray:
         """Move the average by one row in place, the `n_rows`-th; return the squares of row and average."""
         weight = self.memory or 1.0
         average *= 1.0 - weight
-        average += weight * z
+        average += weight * self._bounded(z)
         return 0.5 * (z * z + average * average * self._precision(n_rows))
 
-    def _precision(self, n_rows: int | np.ndarray) -> Any:
-        """Return one over the variance of the average of `n_rows` rows."""
-        weight = self.memory or 1.0
-        return (2.0 - weight) / (weight * (1.0 - (1.0 - weight) ** (2.0 * n_rows)))
+    def _bounded(self, z: np.ndarray) -> np.ndarray:
+        farthest = _FARTHEST / np.sqrt(self.n_innovations)
+        return np.minimum(np.maximum(z, -farthest), farthest)
 
-    def _squares(self, rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield stretches of rows with what is summed over innovations (n, k), k the number that could be had."""
+    def _precision(self, n_rows: int | np.ndarray) -> Any:
+        """Return one over the variance of the average of `n_rows` rows.
+
+        That of rows which do not depend on each other, times how much more it is on held-out rows: innovations of
+        horizons beyond 1 overlap.
+        """
+        weight = self.memory or 1.0
+        return (2.0 - weight) / (self.inflation * weight * (1.0 - (1.0 - weight) ** (2.0 * n_rows)))
+
+    def _squares(self, rows: np.ndarray) -> Iterator[tuple[int, int, int, np.ndarray]]:
+        """Yield stretches of rows, how many horizons forecast them, and what is summed over innovations (n, g c)."""
         ages = [0, *(self.student.n_lags - 1 + horizon for horizon in self.student.horizons), len(rows)]
         state = np.zeros((1, self.n_innovations))
         for g, (start, stop) in enumerate(pairwise(ages)):
@@ -219,16 +213,16 @@ class Head(Scorer):
                 last = min(first + _CHUNK, stop, len(rows))
                 z = self._whitened(rows, first, last, g)
                 if g < self.n_horizons:
-                    yield first, last, z * z
+                    yield first, last, g, z * z
                 else:
                     squares, state = self._add_memory(z, state, first - start)
-                    yield first, last, squares
+                    yield first, last, g, squares
 
     def _add_memory(self, z: np.ndarray, state: np.ndarray, n_before: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the squares of rows and of their moving average, which goes on from `state` after `n_before` rows."""
         if self.memory is None:
             return np.multiply(z, z, out=z), state
-        average, state = lfilter([self.memory], [1.0, self.memory - 1.0], z, axis=0, zi=state)
+        average, state = lfilter([self.memory], [1.0, self.memory - 1.0], self._bounded(z), axis=0, zi=state)
         precision = self._precision(np.arange(n_before + 1, n_before + len(z) + 1))
         return 0.5 * (z * z + average * average * precision[:, None]), state
 
@@ -256,6 +250,13 @@ class Head(Scorer):
             filled[age] = self.fill_row(rows[age], absent[age], self._forecasts_of(filled, int(age)))
         return filled, absent
 
+    def fill_rows(self, rows: np.ndarray, absent: np.ndarray, forecasts: np.ndarray) -> np.ndarray:
+        """Fill the rows of streams (n_streams, c), given their forecasts (n_streams, g * c)."""
+        filled = rows.copy()
+        for s in np.flatnonzero(absent.any(axis=1)):
+            filled[s] = self.fill_row(rows[s], absent[s], forecasts[s].reshape(-1, self.n_channels))
+        return filled
+
     def fill_row(self, row: np.ndarray, absent: np.ndarray, forecasts: np.ndarray) -> np.ndarray:
         """Give missing sensors the values that make the row least surprising to its forecasts (g, c)."""
         g = len(forecasts)
@@ -263,10 +264,10 @@ class Head(Scorer):
             return np.where(absent, self.centre, row)
         root = self.roots[g - 1]
         by_sensor = root.reshape(g, self.n_channels, -1).sum(axis=0)  # what a unit of each sensor adds to z
-        without = np.where(absent, 0.0, row) @ by_sensor - forecasts.ravel() @ root
-        best = np.linalg.lstsq(by_sensor[absent].T, -without, rcond=None)[0]
-        filled = row.copy()
-        filled[absent] = best
+        filled = np.where(absent, self.centre, row)
+        away = filled @ by_sensor - forecasts.ravel() @ root
+        unit = self.unit[absent]  # units of sensors may differ by many orders
+        filled[absent] -= unit * np.linalg.lstsq((unit[:, None] * by_sensor[absent]).T, away, rcond=None)[0]
         return filled
 
     def _forecasts_of(self, rows: np.ndarray, age: int) -> np.ndarray:
@@ -275,88 +276,6 @@ class Head(Scorer):
         lasts = [age - horizon + 1 for horizon in self.student.horizons[:g]]
         every = [self.student.forecast(rows[None, last - n_lags : last])[0] for last in lasts]
         return np.array([forecast[number] for number, forecast in enumerate(every)]).reshape(g, self.n_channels)
-
-
-class RunningHead(Running):
-    """Past rows and the forecasts made from them."""
-
-    STATE = ("age", "newest", "adapted", "past", "forecasts", "offset", "average")
-
-    def __init__(self, head: Head, n_streams: int) -> None:
-        self.head = head
-        self.n_lags, self.horizons = head.student.n_lags, head.student.horizons
-        self.period = max(self.horizons) + 1
-        # Many streams move their rows often: buffers a page long for each would not stay in the cache.
-        self.past = np.zeros((n_streams, self.n_lags + 1 + _SPARE_ROWS // n_streams, head.n_channels))
-        self.forecasts = np.zeros((self.period, n_streams, head.n_horizons, head.n_channels))
-        self.offset = np.zeros((n_streams, head.n_horizons, head.n_channels))  # what slow adaptation has learnt
-        self.adapted = False
-        self.average = np.zeros((n_streams, head.n_innovations))
-        self.innovations: np.ndarray | None = None
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget the past rows, as behind a gap; what was learnt stays."""
-        self.age = 0
-        self.newest = self.n_lags - 2  # place of the newest row in `past`
-        self.average[:] = 0.0
-
-    def step(self, rows: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
-        """Take the next row of every stream, return each sensor's part of its raw score, (n_streams, c)."""
-        head = self.head
-        expected = self.forecasts[self.age % self.period]
-        g = head.n_horizons if self.age >= head.n_history else head.n_available(self.age)
-        if self.adapted:
-            expected = expected + self.offset
-        if absent is not None:
-            rows = rows.copy()
-            for s in np.flatnonzero(absent.any(axis=1)):
-                rows[s] = head.fill_row(rows[s], absent[s], expected[s, :g])
-        self._remember(rows)
-        self.innovations = None
-        if g:
-            innovations = rows - expected[:, 0] if g == 1 else rows[:, None] - expected[:, :g]
-            z = innovations.reshape(len(rows), -1) @ head.roots[g - 1]
-            if g < head.n_horizons:
-                z *= z
-            else:
-                self.innovations = innovations
-                z = self._squares(z)
-            parts = z if g == 1 else z.reshape(len(rows), g, -1).sum(axis=1)
-        else:
-            parts = np.zeros(rows.shape)
-        if g < head.n_horizons:
-            parts += (head.n_horizons - g) / head.n_innovations
-        if absent is not None:
-            parts += absent * head.absence
-        return parts if head.forest is None else 0.5 * (parts + head.opinion(rows))
-
-    def _squares(self, z: np.ndarray) -> np.ndarray:
-        if self.head.memory is None:
-            z *= z
-            return z
-        return self.head.remember(self.average, z, self.age - self.head.n_history)
-
-    def _remember(self, rows: np.ndarray) -> None:
-        """Store the rows and what they forecast."""
-        newest = self.newest + 1
-        if newest == self.past.shape[1]:
-            kept = self.n_lags - 1
-            self.past[:, :kept] = self.past[:, newest - kept :].copy()
-            newest = kept
-        self.newest = newest
-        self.past[:, newest] = rows
-        if self.age >= self.n_lags - 1:
-            forecasts = self.head.student.forecast(self.past[:, newest - self.n_lags + 1 : newest + 1])
-            for number, horizon in enumerate(self.horizons):
-                self.forecasts[(self.age + horizon) % self.period, :, number] = forecasts[:, number]
-        self.age += 1
-
-    def adapt(self, calm: np.ndarray, share: float) -> None:
-        """Move the offsets of calm streams a share towards their innovations."""
-        if self.innovations is not None:
-            self.offset[calm] += share * self.innovations.reshape(self.offset.shape)[calm]
-            self.adapted = True
 
 
 def runs_of(run: np.ndarray) -> Sequence[slice]:

@@ -13,6 +13,8 @@ import numpy as np
 
 __all__: list[str] = []
 
+_FEW = 64  # values of a row up to which numpy's own running sum is the faster one
+
 
 def trailing_mean(values: np.ndarray, length: int, before: Any) -> np.ndarray:
     """Return the mean of each row and the `length` - 1 before it.
@@ -59,6 +61,7 @@ class Smoother:
         self.block = np.empty((length, *shape))  # rows of the running block
         self.ends = np.empty((length, *shape))  # sums from each row to the end of the block before
         self.start = np.empty(shape)  # sum of the running block
+        self.share = 1.0 / length
         self.restart()
 
     def restart(self) -> None:
@@ -69,9 +72,12 @@ class Smoother:
 
     def _turn(self) -> None:
         """Make the running block the one before."""
-        self.ends[-1] = self.block[-1]
-        for place in range(self.length - 2, -1, -1):
-            np.add(self.ends[place + 1], self.block[place], out=self.ends[place])
+        if self.start.size <= _FEW:
+            np.add.accumulate(self.block[::-1], axis=0, out=self.ends[::-1])
+        else:  # the former walks through memory column by column
+            self.ends[-1] = self.block[-1]
+            for place in range(self.length - 2, -1, -1):
+                np.add(self.ends[place + 1], self.block[place], out=self.ends[place])
         self.start[:] = 0.0
 
     def step(self, values: np.ndarray) -> np.ndarray:
@@ -81,10 +87,13 @@ class Smoother:
         place = self.place
         self.block[place] = values
         self.start += values
-        if place + 1 < self.length:
-            self.place = place + 1
-            return (self.start + self.ends[place + 1]) / self.length
-        mean = self.start / self.length
+        place += 1
+        if place < self.length:
+            self.place = place
+            mean = self.start + self.ends[place]
+            mean *= self.share
+            return mean
+        mean = self.start * self.share
         self.place = 0
         self._turn()
         return mean

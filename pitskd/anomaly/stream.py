@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +18,12 @@ import pitskd
 from pitskd._validation import check_floats, check_text_free, wrong
 from pitskd.anomaly._clock import Clock
 from pitskd.anomaly.calibration import Calibration, Level
-from pitskd.anomaly.head import Scorer
+from pitskd.anomaly.scorer import Scorer
 from pitskd.anomaly.smoothing import Smoother
 
 __all__ = ["Alarm"]
 
+_FLOAT = np.dtype(np.float64)  # of which numpy keeps one
 _FORMAT = 1  # of a saved state
 
 
@@ -91,13 +92,13 @@ class Stream:
         self.shape = (width, scorer.n_channels)
         self.row_shape = self.shape[1:] if n_streams is None else self.shape
         self.channel_ones = np.ones(scorer.n_channels)
-        self.ones = np.ones(width * scorer.n_channels)
         self.no_missing: Any = 0 if n_streams is None else np.zeros(width, dtype=np.int64)
         self.running = scorer.start(width)
         self.smoother = Smoother(smoothing, self.shape, 1.0 / scorer.n_channels)
         self.above: Any = self.no_missing
         self.below: Any = self.no_missing
         self.lasting: Any = False if n_streams is None else np.zeros(width, dtype=bool)
+        self.alarmed: Any = self.lasting  # with rows that are an alarm by themselves
         self.lasted: Any = self.no_missing
         self.n_events: Any = self.no_missing
         self.levels = [] if calibration.reference is None else [calibration.level() for _ in range(width)]
@@ -106,12 +107,15 @@ class Stream:
 
     def update(self, x: Any, time: Any, adaptation: float) -> Alarm:
         """Take the next row of every stream as the user gives it."""
-        rows = x if type(x) is np.ndarray and x.dtype == np.float64 else self._read(x)
+        rows = x if type(x) is np.ndarray and x.dtype is _FLOAT else self._read(x)
         if rows.shape != self.row_shape:
             expected = f"of shape {self.row_shape}, one value per sensor"
             raise wrong("x", expected, f"shape {rows.shape}", "Call reset before streams of another number.")
+        total = rows.dot(self.channel_ones)  # of a value that is not finite, neither is the sum
         rows = rows.reshape(self.shape)
-        n_missing = self.no_missing if isfinite(rows.ravel().dot(self.ones)) else self._count_missing(rows)
+        n_missing = self.no_missing
+        if not isfinite(total if self.n_streams is None else total.sum()):
+            n_missing = self._count_missing(rows)
         if time is not None and not self._advance(time):
             assert self.last is not None
             return self.last
@@ -121,7 +125,11 @@ class Stream:
     def _read(self, x: Any) -> np.ndarray:
         """Return a row, or a row of every stream, as floats."""
         if isinstance(x, Mapping):
-            return np.array([self._value(x, name) for name in self._known(x, list(x))], dtype=np.float64)
+            names = self._known(x, x)
+            values = [x[name] for name in names]
+            if not all(type(value) is float or type(value) is int for value in values):
+                values = [self._value(x, name) for name in names]
+            return np.array(values, dtype=np.float64)
         if isinstance(x, pd.Series | pd.DataFrame):
             names = list(x.index if isinstance(x, pd.Series) else x.columns)
             if self.names is not None and names != self._known(x, names):
@@ -130,8 +138,10 @@ class Stream:
         check_text_free("x", x)
         return check_floats("x", x)
 
-    def _known(self, x: Any, names: list[Any]) -> list[Any]:
+    def _known(self, x: Any, names: Collection[Any]) -> list[Any]:
         """Return the names of fit, after a look whether the row has them all and no other."""
+        if self.names is not None and len(names) == len(self.names) and all(name in names for name in self.names):
+            return list(self.names)
         if self.names is None:
             raise wrong("x", "an array of values", x, "The detector was fitted to an array, which has no names.")
         absent = [name for name in self.names if name not in names]
@@ -186,7 +196,7 @@ class Stream:
         """Take the next row of every stream, (n_streams, c) with NaN where missing."""
         absent = None if n_missing is self.no_missing else np.isnan(rows)
         contributions = self.smoother.step(self.running.step(rows, absent))
-        calibration, before = self.calibration, self.lasting
+        calibration, before = self.calibration, self.alarmed
         if self.n_streams is None:
             contributions = contributions[0]
             score: Any = float(contributions.dot(self.channel_ones))
@@ -202,27 +212,33 @@ class Stream:
                 median = np.array([level.median() for level in self.levels])
                 score, contributions = score / median, contributions / median[:, None]
             p_value = calibration.p_values(score)
-        over = score > calibration.threshold
-        self.above, self.below, lasting = calibration.debounce.step(over, self.above, self.below, before)
+        # Of numbers too large to be squared a score may be NaN: that is no calm.
+        alarmed: Any = (
+            not score <= calibration.threshold if self.n_streams is None else ~(score <= calibration.threshold)
+        )
+        if not calibration.debounce.is_idle:
+            step = calibration.debounce.step
+            self.above, self.below, self.lasting = step(alarmed, self.above, self.below, self.lasting)
+            alarmed = self.lasting
         if self.missing == "flag":
-            lasting = lasting | (n_missing > 0)
-        self.n_events = self.n_events + (lasting > before)
-        self.lasting = lasting
+            alarmed = alarmed | (n_missing > 0)
+        self.n_events = self.n_events + (alarmed > before)
+        self.alarmed = alarmed
         if self.levels:
-            self._follow(usual, lasting)
+            self._follow(usual, alarmed)
         if adaptation:
-            self.running.adapt(~np.broadcast_to(lasting, len(rows)), adaptation)
-        return Alarm(score, p_value, lasting, contributions, self.n_events * lasting, n_missing)
+            self.running.adapt(~np.broadcast_to(alarmed, len(rows)), adaptation)
+        return Alarm(score, p_value, alarmed, contributions, self.n_events * alarmed, n_missing)
 
-    def _follow(self, scores: Any, lasting: Any) -> None:
+    def _follow(self, scores: Any, alarmed: Any) -> None:
         """Let the running medians of streams without an alarm, or with one for too long, take their newest scores."""
-        self.lasted = (self.lasted + 1) * lasting
+        self.lasted = (self.lasted + 1) * alarmed
         frozen = (self.lasted > 0) & (self.lasted <= self.calibration.patience)
         for level, score, still in zip(self.levels, np.atleast_1d(scores), np.atleast_1d(frozen), strict=True):
             if not still:
                 level.push(float(score))
 
-    _STATE = ("time", "above", "below", "lasting", "lasted", "n_events")
+    _STATE = ("time", "above", "below", "lasting", "alarmed", "lasted", "n_events")
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next row depends on."""

@@ -72,6 +72,11 @@ class Student(ABC):
     def forecast(self, windows: np.ndarray) -> np.ndarray:
         """Forecast from windows (n, n_lags, c), oldest row first: (n, n_horizons, c)."""
 
+    def forecast_flat(self, windows: np.ndarray) -> np.ndarray:
+        """Forecast from windows (n, n_lags * c): (n, n_horizons * c)."""
+        n = len(windows)
+        return self.forecast(windows.reshape(n, self.n_lags, -1)).reshape(n, -1)
+
 
 class LinearStudent(Student):
     """A vector autoregression with one coefficient matrix for every horizon."""
@@ -85,21 +90,55 @@ class LinearStudent(Student):
 
     def forecast(self, windows: np.ndarray) -> np.ndarray:
         """Forecast from windows (n, n_lags, c), oldest row first: (n, n_horizons, c)."""
-        values = windows.reshape(len(windows), -1) @ self.weight
-        values += self.intercept
+        values = self.forecast_flat(windows.reshape(len(windows), -1))
         return values.reshape(len(windows), len(self.horizons), self.n_channels)
+
+    def forecast_flat(self, windows: np.ndarray) -> np.ndarray:
+        """Forecast from windows (n, n_lags * c): (n, n_horizons * c)."""
+        values = windows.dot(self.weight)
+        values += self.intercept
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Forecaster:
+    """A fitted regressor of one horizon, that sees and tells rows in standard deviations of those it learnt from."""
+
+    model: Any
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, estimator: Any, log: Log, rows: np.ndarray, n_lags: int, horizon: int) -> Forecaster:
+        """Learn to forecast `rows` of a log; an estimator that distils sees the rows between while it learns."""
+        y = log.rows[rows]
+        centre, scale = y.mean(axis=0), y.std(axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
+        windows, y = (log.lags(rows, n_lags, horizon) - centre) / scale, (y - centre) / scale
+        if not isinstance(estimator, Distillation):
+            return cls(clone(estimator).fit(windows.reshape(len(windows), -1), y), centre, scale)
+        Z = None
+        if log.privileged is not None:
+            Z = log.middle(rows, n_lags, horizon)
+            Z[..., : len(centre)] = (Z[..., : len(centre)] - centre) / scale  # what both see has the same units
+        return cls(clone(estimator).fit(windows, y, X_privileged=Z), centre, scale)
+
+    def __call__(self, windows: np.ndarray) -> np.ndarray:
+        """Forecast from windows (n, n_lags, c): (n, c)."""
+        X = (windows - self.centre) / self.scale
+        X = X if isinstance(self.model, Distillation) else X.reshape(len(X), -1)
+        return np.asarray(self.model.predict(X)).reshape(len(X), -1) * self.scale + self.centre
 
 
 class EstimatorStudent(Student):
-    """One fitted scikit-learn regressor for every horizon."""
+    """One fitted regressor for every horizon."""
 
-    def __init__(self, models: Sequence[Any], horizons: tuple[int, ...], n_lags: int) -> None:
-        self.models, self.horizons, self.n_lags = list(models), horizons, n_lags
+    def __init__(self, forecasters: Sequence[Forecaster], horizons: tuple[int, ...], n_lags: int) -> None:
+        self.forecasters, self.horizons, self.n_lags = list(forecasters), horizons, n_lags
 
     def forecast(self, windows: np.ndarray) -> np.ndarray:
         """Forecast from windows (n, n_lags, c), oldest row first: (n, n_horizons, c)."""
-        values = [_predict(model, windows) for model in self.models]
-        return np.stack(values, axis=1)
+        return np.stack([forecaster(windows) for forecaster in self.forecasters], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,15 +175,15 @@ def learn_estimator(log: Log, horizons: tuple[int, ...], n_lags: int, estimator:
     """Fit a regressor to each horizon; one that distils learns from the rows between and the privileged sensors too."""
     innovations = np.full((len(log.rows), len(horizons), log.rows.shape[1]), np.nan)
     block = log.blocks(_n_blocks(log, n_lags, horizons, _N_BLOCKS_OF_ESTIMATORS))
-    models = []
+    forecasters = []
     for number, horizon in enumerate(horizons):
         rows = log.samples(n_lags, horizon)
         for train, test in _folds(rows, n_lags - 1 + horizon, block):
-            model = _fit(estimator, log, rows[train], n_lags, horizon)
+            forecaster = Forecaster.fit(estimator, log, rows[train], n_lags, horizon)
             seen = log.lags(rows[test], n_lags, horizon)
-            innovations[rows[test], number] = log.rows[rows[test]] - _predict(model, seen)
-        models.append(_fit(estimator, log, rows, n_lags, horizon))
-    return Lesson(EstimatorStudent(models, horizons, n_lags), innovations, block)
+            innovations[rows[test], number] = log.rows[rows[test]] - forecaster(seen)
+        forecasters.append(Forecaster.fit(estimator, log, rows, n_lags, horizon))
+    return Lesson(EstimatorStudent(forecasters, horizons, n_lags), innovations, block)
 
 
 def _ridge(log: Log, block: np.ndarray, horizons: tuple[int, ...], n_lags: int) -> Lesson:
@@ -210,19 +249,6 @@ def _log_likelihood(innovations: np.ndarray, block: np.ndarray) -> float:
         distances = np.einsum("ij,ij->i", values[inside] @ np.linalg.inv(covariance), values[inside])
         total -= 0.5 * float((distances + np.linalg.slogdet(covariance)[1]).sum())
     return total / max(len(values), 1) - float(np.log(scale[scale > 0]).sum()) if total else -np.inf
-
-
-def _fit(estimator: Any, log: Log, rows: np.ndarray, n_lags: int, horizon: int) -> Any:
-    windows, y = log.lags(rows, n_lags, horizon), log.rows[rows]
-    if isinstance(estimator, Distillation):
-        Z = None if log.privileged is None else log.middle(rows, n_lags, horizon)
-        return clone(estimator).fit(windows, y, X_privileged=Z)
-    return clone(estimator).fit(windows.reshape(len(windows), -1), y)
-
-
-def _predict(model: Any, windows: np.ndarray) -> np.ndarray:
-    X = windows if isinstance(model, Distillation) else windows.reshape(len(windows), -1)
-    return np.asarray(model.predict(X)).reshape(len(windows), windows.shape[2])
 
 
 def lag_windows(rows: np.ndarray, n_lags: int) -> np.ndarray:

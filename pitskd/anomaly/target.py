@@ -19,7 +19,8 @@ from scipy.stats import norm
 from sklearn.ensemble import IsolationForest
 
 from pitskd._random import stage_generator
-from pitskd.anomaly.head import Running, Scorer, runs_of
+from pitskd.anomaly.head import runs_of
+from pitskd.anomaly.scorer import Running, Scorer
 from pitskd.anomaly.smoothing import Smoother, trailing_mean
 from pitskd.linear._paths import ridge_grid
 

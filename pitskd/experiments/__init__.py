@@ -1,5 +1,6 @@
 """Protocols, paired comparisons, reports and figures."""
 
+from pitskd.experiments.anomaly_displays import AnomalyTimelineDisplay
 from pitskd.experiments.compare import (
     Interval,
     compare_methods,
@@ -9,6 +10,7 @@ from pitskd.experiments.compare import (
     two_way_bootstrap,
 )
 from pitskd.experiments.competitors import Prediction, Resample
+from pitskd.experiments.detector_report import DetectorReport, detector_report
 from pitskd.experiments.displays import (
     plot_differences,
     plot_imitation,
@@ -32,7 +34,9 @@ from pitskd.experiments.report import Part, summarise, write_report
 from pitskd.experiments.run import run_tasks
 
 __all__ = [
+    "AnomalyTimelineDisplay",
     "CityTask",
+    "DetectorReport",
     "EventTask",
     "FrontDoorTask",
     "ImitationPathDisplay",
@@ -47,6 +51,7 @@ __all__ = [
     "compare_methods",
     "daily_task",
     "daily_windows",
+    "detector_report",
     "event_tasks",
     "five_cities_tasks",
     "is_gain",

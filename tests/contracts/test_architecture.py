@@ -13,7 +13,18 @@ import pitskd
 
 PACKAGE = Path(pitskd.__file__).parent
 ROOMS = [
-    *("_validation", "_random", "_files", "_series", "windows", "datasets", "metrics", "_lessons", "_teaching", "_estimator"),
+    *(
+        "_validation",
+        "_random",
+        "_files",
+        "_series",
+        "windows",
+        "datasets",
+        "metrics",
+        "_lessons",
+        "_teaching",
+        "_estimator",
+    ),
     *(
         "linear",
         "_distiller",

@@ -1,0 +1,275 @@
+"""Laws of model files: what comes back is what was saved, and nothing foreign is ever built."""
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree._tree import Tree
+
+import pitskd
+from pitskd import ChainDistillationRegressor, PrivilegedAnomalyDetector
+from pitskd.persistence import _digest, load, model_facts, save
+
+
+@pytest.fixture(scope="module")
+def log():
+    rng = np.random.default_rng(0)
+    index = pd.date_range("2024-05-01", periods=800, freq="s")
+    return pd.DataFrame(rng.normal(size=(800, 3)), columns=["flow", "level", "lab"], index=index)
+
+
+@pytest.fixture(scope="module")
+def detector(log):
+    return PrivilegedAnomalyDetector(horizons=(1, 3)).fit(log[["flow", "level"]], X_privileged=log[["lab"]])
+
+
+class OwnModel(BaseEstimator):
+    def fit(self, X, y):
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.mean_)
+
+
+def test_a_detector_comes_back_as_it_was(detector, log, tmp_path):
+    save(detector, tmp_path / "m", notes={"unit": "bar"})
+    again = load(tmp_path / "m")
+    kept = log[["flow", "level"]]
+    pd.testing.assert_frame_equal(again.detect(kept), detector.detect(kept), check_exact=True)
+    assert np.array_equal(again.contributions(kept), detector.contributions(kept))
+    assert repr(again.get_params()) == repr(detector.get_params())
+    assert again.achieved_rate_ == detector.achieved_rate_
+
+
+def test_the_facts_can_be_read_without_building_anything(detector, tmp_path):
+    save(detector, tmp_path / "m", notes={"unit": "bar"})
+    facts = model_facts(tmp_path / "m")
+    assert facts["model"] == "pitskd.anomaly.detector.PrivilegedAnomalyDetector"
+    assert facts["columns"] == ["flow", "level"]
+    assert facts["privileged_columns"] == ["lab"]
+    assert facts["notes"] == {"unit": "bar"}
+    assert facts["versions"]["pitskd"] == pitskd.__version__
+    assert set(facts["versions"]) == {"pitskd", "numpy", "scipy", "pandas", "scikit-learn"}
+
+
+def test_a_fresh_process_predicts_the_same(detector, log, tmp_path):
+    save(detector, tmp_path / "m")
+    rows = log[["flow", "level"]].iloc[:50]
+    rows.to_pickle(tmp_path / "rows")
+    code = f"""
+import pandas as pd
+from pitskd.persistence import load
+print(load({str(tmp_path / "m")!r}).score_samples(pd.read_pickle({str(tmp_path / "rows")!r})).tobytes().hex())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == detector.score_samples(rows).tobytes().hex()
+
+
+def test_other_estimators_of_the_package_and_of_scikit_learn_come_back(log, tmp_path):
+    X, y = log[["flow"]].to_numpy(), log["level"].to_numpy()
+    Z = log[["lab"]].to_numpy()
+    models = [
+        make_pipeline(StandardScaler(), Ridge()).fit(X, y),
+        ChainDistillationRegressor().fit(X, y, X_privileged=Z),
+        pitskd.TunedRidge().fit(X, y),
+    ]
+    for model in models:
+        save(model, tmp_path / "m")
+        assert np.array_equal(load(tmp_path / "m").predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("settings", [{"isolation_forest": True}, {"target": {"lab": (None, 1.0)}}])
+def test_a_detector_with_trees_comes_back(log, tmp_path, settings):
+    kept = log[["flow", "level"]].iloc[:300]
+    model = PrivilegedAnomalyDetector(**settings).fit(kept, X_privileged=log[["lab"]].iloc[:300])
+    save(model, tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").score_samples(kept), model.score_samples(kept))
+
+
+def forest_of(log):
+    return IsolationForest(n_estimators=3, max_samples=32, random_state=0).fit(log[["flow", "level"]].to_numpy())
+
+
+def first_tree(model):
+    return model.estimators_[0].tree_
+
+
+def loop(model):
+    first_tree(model).children_right[0] = 0
+
+
+def leave(model):
+    first_tree(model).children_left[0] = 10**6
+
+
+def beyond(model):
+    first_tree(model).feature[0] = 2
+
+
+def shallow(model):
+    first_tree(model).max_depth = 1
+
+
+def narrow(model):
+    model.n_features_in_ = 1
+
+
+@pytest.mark.parametrize("forge", [loop, leave, beyond, shallow, narrow])
+def test_trees_that_lead_outside_are_refused(log, tmp_path, forge):
+    model = forest_of(log)
+    save(model, tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").score_samples([[0.0, 1.0]]), model.score_samples([[0.0, 1.0]]))
+    forge(model)
+    save(model, tmp_path / "m", trusted=[Tree])  # trusted: not looked at
+    with pytest.raises(ValueError, match=r"got .* with trees"):
+        load(tmp_path / "m")
+
+
+def test_times_among_the_parameters_are_kept_as_text_and_the_model_as_it_is(log, tmp_path):
+    gap = pd.Timedelta("5s")
+    model = PrivilegedAnomalyDetector(max_gap=gap).fit(log[["flow"]])
+    save(model, tmp_path / "m")
+    assert model.max_gap is gap
+    again = load(tmp_path / "m")
+    assert pd.Timedelta(again.max_gap) == gap
+    assert again.detect(log[["flow"]]).equals(model.detect(log[["flow"]]))
+    assert again.fit(log[["flow"]]).threshold_ == model.threshold_
+
+
+def test_a_running_stream_travels_with_its_detector(detector, log, tmp_path):
+    rows = log[["flow", "level"]].to_numpy()
+    detector.reset()
+    for row in rows[:20]:
+        detector.update(row)
+    save(detector, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert [again.update(row).score for row in rows[20:40]] == [detector.update(row).score for row in rows[20:40]]
+    detector.reset()
+
+
+def test_a_class_of_the_user_is_refused_until_it_is_trusted(log, tmp_path):
+    model = OwnModel().fit(log, log["lab"])
+    with pytest.raises(ValueError, match=r"model must be of parts that a model file can hold, got .*OwnModel"):
+        save(model, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+    save(model, tmp_path / "m", trusted=[OwnModel])
+    with pytest.raises(ValueError, match=r"a model file of known classes, got .*OwnModel"):
+        load(tmp_path / "m")
+    assert load(tmp_path / "m", trusted=[OwnModel]).mean_ == model.mean_
+
+
+@pytest.mark.parametrize("part", [lambda X: X, HistGradientBoostingRegressor(max_iter=2).fit([[0.0]] * 30, [1.0] * 30)])
+def test_what_could_not_be_loaded_is_not_saved_and_the_old_file_stays(part, tmp_path):
+    (tmp_path / "m").write_text("old")
+    model = Ridge()
+    model.part = part
+    with pytest.raises(ValueError, match="model must be of parts that a model file can hold"):
+        save(model, tmp_path / "m")
+    assert [entry.read_text() for entry in tmp_path.iterdir()] == ["old"]
+
+
+def rewritten(path, change, *, honest=True):
+    """Change entries of a model file, and its digest too unless the change shall show."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    facts = json.loads(entries.pop("pitskd.json"))
+    change(entries, facts)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+        facts |= {"digest": _digest(archive)} if honest else {}
+        archive.writestr("pitskd.json", json.dumps(facts))
+    path.write_bytes(file.getvalue())
+
+
+def test_a_pickle_and_other_foreign_files_are_refused_unread(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was loaded",))
+
+    import skops.io
+
+    foreign = {
+        "pickle": pickle.dumps(Ridge()),
+        "empty": b"",
+        "text": b"model",
+        "skops without our entry": skops.io.dumps(Ridge()),
+    }
+    for name, content in foreign.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=r"path must be a model file, got .* Pass a file that pitskd.save wrote"):
+            load(tmp_path / name)
+    with pytest.raises(ValueError, match="No such file"):
+        load(tmp_path / "none")
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    path = tmp_path / "m"
+    save(Ridge().fit([[0.0], [1.0]], [0.0, 1.0]), path)
+    whole = path.read_bytes()
+    rewritten(path, lambda entries, _: entries.update({"more": b""}), honest=False)
+    with pytest.raises(ValueError, match=r"must be a model file as it was written, got .*, which was changed"):
+        load(path)
+    path.write_bytes(whole[:-40])
+    with pytest.raises(ValueError, match="must be a model file, got"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("os", "system"), ("builtins", "eval"), ("subprocess", "Popen"), ("sklearn.utils", "Bunch"),
+     ("pitskd.anomaly.stream", "os"), ("pitskd.anomaly.stream", "save_state"), ("pitskd.none", "Thing")],
+)  # fmt: skip
+def test_a_file_made_by_hand_cannot_name_what_is_no_class_of_ours(tmp_path, module, name):
+    path = tmp_path / "m"
+    save(Ridge(), path)
+
+    def forge(entries, _):
+        schema = json.loads(entries["schema.json"])
+        schema |= {"__module__": module, "__class__": name}
+        entries["schema.json"] = json.dumps(schema).encode()
+
+    rewritten(path, forge)
+    with pytest.raises(ValueError, match=rf"must be a model file of known classes, got .*{module}.{name}"):
+        load(path)
+
+
+def test_a_newer_format_is_refused_and_another_version_warned_of(tmp_path):
+    path = tmp_path / "m"
+    save(Ridge(), path)
+    rewritten(path, lambda _, facts: facts["versions"].update({"scikit-learn": "0.1"}))
+    with pytest.warns(UserWarning, match=r"was written with scikit-learn 0.1\. Compare predictions"):
+        load(path)
+    rewritten(path, lambda _, facts: facts.update(format=2, versions={"pitskd": "9.0"}))
+    with pytest.raises(ValueError, match=r"of format 1 or older, got format 2, written by pitskd 9.0\. Update pitskd"):
+        load(path)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="there is no folder"):
+        save(object(), tmp_path / "none" / "m")
+    with pytest.raises(ValueError, match="it is a folder"):
+        save(object(), tmp_path)
+
+
+def test_skops_is_only_loaded_with_the_first_file_and_torch_not_at_all(tmp_path):
+    code = f"""
+import sys, pitskd.persistence, pitskd.anomaly
+assert "skops" not in sys.modules
+pitskd.persistence.save(pitskd.TunedRidge(), {str(tmp_path / "m")!r})
+assert "skops" in sys.modules and "torch" not in sys.modules
+import torch
+assert torch.ones(2).sum() == 2"""
+    subprocess.run([sys.executable, "-c", code], check=True)
