@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at run time
-    from pitskd.anomaly import AchievedRate, Alarm, PrivilegedAnomalyDetector
+    from pitskd.anomaly import AchievedRate, Alarm, PrivilegedAnomalyDetector, RiverAdapter
     from pitskd.datasets import (
         DatasetError,
         PrivilegedSample,
@@ -132,7 +132,7 @@ _ROOMS = {
     ),
     "privileged": ("PrivilegedClassifier", "PrivilegedRegressor"),
     "persistence": ("load", "model_facts", "save"),
-    "anomaly": ("AchievedRate", "Alarm", "PrivilegedAnomalyDetector"),
+    "anomaly": ("AchievedRate", "Alarm", "PrivilegedAnomalyDetector", "RiverAdapter"),
     # The other names of this room are used as pitskd.experiments.compare_methods.
     "experiments": (
         "AnomalyTimelineDisplay",

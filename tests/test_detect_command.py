@@ -158,6 +158,21 @@ def test_a_model_of_python_can_be_followed(train, tmp_path):
     assert [list(json.loads(line)["contributions"]) for line in done.stdout.splitlines()] == [["x0", "x1", "x2"]] * 2
 
 
+def test_a_scored_file_is_drawn(files, tmp_path):
+    pytest.importorskip("matplotlib")
+    train = ["--train", files / "log.csv", "--time", "when", "--privileged-columns", "lab"]
+    asked = [*train, "--score", files / "log.csv", "--out", tmp_path / "s.csv"]
+    done = detect(*asked, "--plot", tmp_path / "timeline.png")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert f"timeline: {tmp_path / 'timeline.png'}" in done.stderr
+    for wrong in (["--plot", tmp_path / "t.txt"], [*train, "--plot", tmp_path / "t.png"]):
+        refused = detect(*(asked if wrong[0] == "--plot" else []), *wrong)
+        assert refused.exit_code == 2
+        assert "--plot must be" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "t.txt").exists()
+
+
 def test_every_setting_of_the_detector_is_an_option_of_the_same_name():
     settings = set(inspect.signature(PrivilegedAnomalyDetector).parameters)
     options = set(inspect.signature(cli.detect).parameters)

@@ -2,6 +2,7 @@
 
 from pitskd.anomaly.calibration import AchievedRate
 from pitskd.anomaly.detector import PrivilegedAnomalyDetector
+from pitskd.anomaly.river import RiverAdapter
 from pitskd.anomaly.stream import Alarm
 
-__all__ = ["AchievedRate", "Alarm", "PrivilegedAnomalyDetector"]
+__all__ = ["AchievedRate", "Alarm", "PrivilegedAnomalyDetector", "RiverAdapter"]

@@ -29,6 +29,7 @@ __all__: list[str] = []
 
 MALFORMED = 3  # exit code of a stream with lines that held no row
 _ENDINGS = (".csv", ".jsonl", ".parquet")
+_FIGURES = (".png", ".svg", ".pdf")
 _OFFSETS = {True: "with UTC offsets", False: "without UTC offsets"}
 _CHOOSE = "See pitskd detect --help."
 
@@ -44,6 +45,7 @@ class Plan:
     model: Path | None = None
     score: Path | None = None
     out: Path | None = None
+    plot: Path | None = None
     stream: str | None = None
     state: Path | None = None
     learn: bool = False
@@ -65,7 +67,9 @@ class Fitted:
         return {"time": self.time, "columns": list(self.columns), "aware": self.aware}
 
 
-def prepare(plan: Plan, settings: Mapping[str, Any], say: Callable[[str], None]) -> Callable[[], int]:
+def prepare(
+    plan: Plan, settings: Mapping[str, Any], say: Callable[[str], None], draw: Callable[..., None] | None = None
+) -> Callable[[], int]:
     """Return what is left to do when nothing asked for is wrong; it returns the exit code.
 
     Parameters
@@ -75,6 +79,8 @@ def prepare(plan: Plan, settings: Mapping[str, Any], say: Callable[[str], None])
         Parameters of the detector.
     say : callable
         Takes a line for the user.
+    draw : callable, default=None
+        Takes the detector, the rows scored and the path of a figure to write.
 
     Raises
     ------
@@ -95,6 +101,9 @@ def prepare(plan: Plan, settings: Mapping[str, Any], say: Callable[[str], None])
             _write(scored, fitted.sensors, plan.out)
             said = scored.said
             say(f"scored {len(said)} rows, {int(said['is_anomaly'].sum())} alarmed: {plan.out}")
+            if plan.plot is not None and draw is not None:
+                draw(fitted.model, scored.rows, plan.plot)
+                say(f"timeline: {plan.plot}")
         return 0 if plan.stream is None else _stream(fitted, plan, say)
 
     return job
@@ -113,6 +122,8 @@ def _check(plan: Plan, settings: Mapping[str, Any]) -> None:
             raise wrong("--model", "given beside --train, --score or --stream", "it alone", _CHOOSE)
     if (plan.score is None) is not (plan.out is None):
         raise wrong("--score and --out", "given together", "one of them", _CHOOSE)
+    if plan.plot is not None:
+        _check_plot(plan)
     if plan.stream is None and (plan.state is not None or plan.learn):
         raise wrong("--state" if plan.state else "--learn", "given beside --stream", "it alone", _CHOOSE)
     sources = {"--train": plan.train, "--score": plan.score, "--model": None if plan.train else plan.model}
@@ -121,11 +132,26 @@ def _check(plan: Plan, settings: Mapping[str, Any]) -> None:
             check_readable(name, path)
     if plan.stream not in (None, "-"):
         _check_stream(Path(str(plan.stream)))
-    for name, path in {"--model": plan.model if plan.train else None, "--out": plan.out, "--state": plan.state}.items():
+    for name, path in {
+        "--model": plan.model if plan.train else None,
+        "--out": plan.out,
+        "--plot": plan.plot,
+        "--state": plan.state,
+    }.items():
         if path is not None:
             check_writable(name, path)
     if plan.out is not None:
         _check_ending(plan.out)
+
+
+def _check_plot(plan: Plan) -> None:
+    path = Path(str(plan.plot))
+    if plan.score is None:
+        raise wrong("--plot", "given beside --score", "it alone", _CHOOSE)
+    if path.suffix.lower() not in _FIGURES:
+        raise wrong("--plot", f"a file that ends in {' or '.join(_FIGURES)}", str(path), "The ending tells the kind.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise wrong("--plot", "given where matplotlib is installed", str(path), 'Run pip install "pitskd[plot]".')
 
 
 def _check_stream(path: Path) -> None:
@@ -238,6 +264,7 @@ def _step(model: PrivilegedAnomalyDetector) -> str:
 @dataclass(frozen=True, eq=False)
 class _Scored:
     stamps: list[Any]  # as the stream writes them
+    rows: Any
     said: pd.DataFrame
     contributions: np.ndarray
 
@@ -251,7 +278,7 @@ def _score(fitted: Fitted, plan: Plan) -> _Scored:
     _check_clock(fitted, table)
     X = table.numbers(fitted.sensors)
     given = X if hasattr(fitted.model, "feature_names_in_") else X.to_numpy()
-    return _Scored(_stamps(table), fitted.model.detect(given), fitted.model.contributions(given))
+    return _Scored(_stamps(table), given, fitted.model.detect(given), fitted.model.contributions(given))
 
 
 def _check_clock(fitted: Fitted, table: TableFile) -> None:
