@@ -35,6 +35,7 @@ __all__: list[str] = []
 
 _FARTHEST = 100.0  # standard deviations: one absurd value must not outlast its row by long in a moving average
 _LEAST_INFLATION = 1e-3
+_ROWS_TO_STEADY = 20.0  # over the weight of the newest: what is left of the first row is lost in rounding
 _CHUNK = 2048  # rows whose windows, innovations and squares stay in the cache of a processor
 
 
@@ -185,17 +186,30 @@ class Head(Scorer):
         return (1.0 if self.memory is None or g < self.n_horizons else 0.5) / self.n_innovations
 
     def remember(self, average: np.ndarray, z: np.ndarray, n_rows: int) -> np.ndarray:
-        """Move the average by one row in place, the `n_rows`-th; return the squares of row and average."""
+        """Move the average by one row in place, the `n_rows`-th; turn z into the squares of row and average."""
         weight = self.memory or 1.0
+        part = self._bounded(z)
+        part *= weight
         average *= 1.0 - weight
-        average += weight * self._bounded(z)
-        return 0.5 * (z * z + average * average * self._precision(n_rows))
+        average += part
+        np.multiply(average, average, out=part)
+        part *= 0.5 * (self._steady if n_rows > _ROWS_TO_STEADY / weight else self._precision(n_rows))
+        z *= z
+        z *= 0.5
+        z += part
+        return z
+
+    @cached_property
+    def _steady(self) -> float:
+        """The precision behind so many rows that it changes no more."""
+        return float(self._precision(np.inf))
 
     def _bounded(self, z: np.ndarray) -> np.ndarray:
         farthest = _FARTHEST / np.sqrt(self.n_innovations)
-        return np.minimum(np.maximum(z, -farthest), farthest)
+        bounded = np.maximum(z, -farthest)
+        return np.minimum(bounded, farthest, out=bounded)
 
-    def _precision(self, n_rows: int | np.ndarray) -> Any:
+    def _precision(self, n_rows: float | np.ndarray) -> Any:
         """Return one over the variance of the average of `n_rows` rows.
 
         That of rows which do not depend on each other, times how much more it is on held-out rows: innovations of
