@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import pitskd
+from pitskd.experiments import anomaly_section
+from pitskd.experiments.anomalies import AnomalyTask
 from pitskd.experiments.compare import compare_methods, is_gain
 from pitskd.experiments.competitors import (
     BASELINE,
@@ -173,8 +175,11 @@ def write_report(parts: Mapping[str, Part], out: Path, left_out: Mapping[str, st
     (out / "sections").mkdir(exist_ok=True)
     tables = []
     for name, part in parts.items():
-        compared = _compare(part.results, part.tasks)
-        table = _summarise(part.results, part.tasks, compared)
+        if isinstance(part.tasks[0], AnomalyTask):
+            compared, table = part.results, anomaly_section.bars(anomaly_section.Counts(part.results))
+        else:
+            compared = _compare(part.results, part.tasks)
+            table = _summarise(part.results, part.tasks, compared)
         stem = _stem(name)
         part.results.to_csv(out / f"results-{stem}.csv", index=False)
         table.to_csv(out / f"table-{stem}.csv", index=False)
@@ -183,6 +188,8 @@ def write_report(parts: Mapping[str, Part], out: Path, left_out: Mapping[str, st
             draw, section = _draw_cities, _city_section
         if isinstance(part.tasks[0], FrontDoorTask):
             draw, section = _draw_events, partial(_event_section, file=out / f"table-{stem}-log-loss.csv")
+        if isinstance(part.tasks[0], AnomalyTask):
+            draw, section = anomaly_section.draw, anomaly_section.section
         figures = list(draw(stem, part, table, compared, out)) if importlib.util.find_spec("matplotlib") else []
         lines = [_stamp(), f"## {name}", "", *section(part, table, compared)]
         lines += [f"**Left out: {what}.** {how}\n" for what, how in part.left_out.items()]
