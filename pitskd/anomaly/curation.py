@@ -26,8 +26,8 @@ def normal_rows(rows: np.ndarray, run: np.ndarray, contamination: float | None) 
     run : ndarray of shape (n,)
         Rows of different runs are no neighbours.
     contamination : float or None
-        Share of rows to leave out. None: more than half are taken to be normal, and those that stay within five
-        standard deviations of them are kept, until that changes nothing.
+        Share of rows that were not normal; None: less than half. The search starts from as many rows as are left, and
+        then keeps those that stay within five standard deviations of the kept ones, until that changes nothing.
     """
     centre = np.nanmedian(rows, axis=0)
     spread = 1.4826 * np.nanmedian(np.abs(rows - centre), axis=0)
@@ -42,15 +42,15 @@ def normal_rows(rows: np.ndarray, run: np.ndarray, contamination: float | None) 
         before, kept = kept, _nearest(_distances(z, kept, run), n_kept)
         if np.array_equal(before, kept):
             break
-    if contamination is not None:
-        return kept
     limit = 1.0 + _WIDTH * np.sqrt(2.0 / (_NEIGHBOURS * k))
     for _ in range(_REWEIGHTINGS):
         distances = _distances(z, kept, run)
         before, kept = kept, distances <= limit * np.median(distances[kept])
         if np.array_equal(before, kept):
             break
-    return kept
+    # A fault's first and last rows hide in means over their normal neighbours.
+    left_out = _neighbourhood((~kept).astype(np.float64), run) > 0
+    return ~left_out if not left_out.all() else kept
 
 
 def _distances(z: np.ndarray, kept: np.ndarray, run: np.ndarray) -> np.ndarray:

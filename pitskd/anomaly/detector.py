@@ -68,7 +68,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         Who chooses the normal rows of a log that holds faults: all sensors, or those that stay. None: all rows are
         normal.
     contamination : float or None, default=None
-        Share of rows to leave out with `curate`, in (0, 0.5]. None: found out, if below one half.
+        Share of rows that were not normal, in (0, 0.5], where `curate` starts its search. None: less than half.
     target : mapping or None, default=None
         Columns of X_privileged with their limits, ``{name: (low, high)}``, None for no limit: an alarm shall say that
         one of them is outside. Then a soft sensor and an isolation forest give the score.
