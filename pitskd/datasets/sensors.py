@@ -174,6 +174,11 @@ class SensorLog:
 def skab_runs() -> tuple[str, ...]:
     """Return the names of the 35 runs of SKAB: the anomaly-free one, then 34 with labels.
 
+    Returns
+    -------
+    tuple of str
+        As `fetch_skab` takes them.
+
     Examples
     --------
     >>> len(skab_runs()), skab_runs()[:2], skab_runs()[-1]
