@@ -87,7 +87,7 @@ def bare_stream(model: Model, rows: np.ndarray) -> list[float]:
 
 
 def bare_stream_as_one_writes_it(model: Model, rows: np.ndarray) -> list[float]:
-    """Score row by row with ``@``, the mean over a ring: slower, and without the rounding that a running sum gathers."""
+    """Score row by row with ``@``, the mean over a ring: slower, without the rounding that a running sum gathers."""
     weight, intercept, root = model
     past, ring, scores = np.zeros((N_LAGS, N_CHANNELS)), np.zeros(SMOOTHING), []
     for place, row in enumerate(rows):

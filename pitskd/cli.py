@@ -339,7 +339,7 @@ def detect(
     curate: Annotated[
         str | None, _option(_DETECTOR, "Leave out rows that were not normal: privileged or self.")
     ] = None,
-    contamination: Annotated[float | None, _option(_DETECTOR, "Share of such rows, if it is known.")] = None,
+    contamination: Annotated[float | None, _option(_DETECTOR, "About the share of such rows, if it is known.")] = None,
     target: Annotated[
         list[str] | None, _option(_DETECTOR, "Alarm when a privileged column would be outside: NAME:LOW:HIGH.")
     ] = None,

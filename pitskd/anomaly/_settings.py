@@ -105,6 +105,11 @@ def _check_purpose(detector: Any) -> None:
         if getattr(detector, name) is not None:
             step = "The limits say which rows are normal, and a soft sensor is the student."
             raise wrong(name, "None with a target", getattr(detector, name), step)
+    for name, unset in (("isolation_forest", False), ("horizons", (1,))):
+        given = getattr(detector, name)
+        if (given if name == "isolation_forest" else _check_horizons(given)) != unset:
+            step = "A soft sensor of the present row and a forest of its own give the score."
+            raise wrong(name, f"{unset} with a target", given, step)
 
 
 def read_limits(target: Mapping[Any, Any], names: Any, n_columns: int) -> tuple[list[int], np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ class Trained:
     scorer: Scorer
     normal: np.ndarray  # (n,) bool
     held_out: np.ndarray  # (n_held_out,), in order of time
+    counted: np.ndarray | None = None  # (n_held_out,) bool: rows known to be normal, where others lie between them
     lesson: Lesson | None = None
 
 
@@ -60,12 +61,12 @@ def train(
     constant = _constant(seen, getattr(detector, "feature_names_in_", None))
     head = Head(lesson.student, lesson.innovations, seen.mean(axis=0), constant, detector.memory, forest)
     if detector.calibration_size is not None:
-        return Trained(head, normal, _scores_behind(head, cut, rows, run, normal), lesson)
+        return Trained(head, normal, _scores_behind(head, cut, rows, run, normal), lesson=lesson)
     opinion = None
     if forest is not None:
         opinion = np.full(len(log.rows), np.nan)
         opinion[log.usable] = forest.held_out_scores
-    return Trained(head, normal, head.held_out_scores(lesson.innovations, lesson.block, opinion), lesson)
+    return Trained(head, normal, head.held_out_scores(lesson.innovations, lesson.block, opinion), lesson=lesson)
 
 
 def _curate(detector: Any, rows: np.ndarray, run: np.ndarray, Z: np.ndarray | None) -> np.ndarray:
@@ -128,4 +129,4 @@ def _train_target(detector: Any, rows: np.ndarray, run: np.ndarray, Z: np.ndarra
         step = "Widen the limits, or record a log with rows inside them."
         raise wrong("target", "limits that some rows keep", f"{np.count_nonzero(normal)} normal rows inside", step)
     scorer = TargetScorer(rows, run, Z[:, columns], normal, low, high, detector.random_state)
-    return Trained(scorer, normal, scorer.held_out_scores[normal])
+    return Trained(scorer, normal, scorer.held_out_scores, normal)

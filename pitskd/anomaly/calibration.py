@@ -26,6 +26,7 @@ __all__ = ["AchievedRate"]
 _TAIL = 0.1  # share of the calibration scores that the generalised Pareto distribution is fitted to
 _FEWEST_PEAKS = 10
 _N_BOOTSTRAP = 1000
+_HEAVIEST = 0.99
 _ROUNDING = 1e-9
 _SMALLEST = 1e-300  # p-value: beyond it exp has no numbers left
 _FLOOR = 1e-12  # of a median: a log that is foreseen to the last digit has none
@@ -127,13 +128,15 @@ class Tail:
 
     @classmethod
     def fit(cls, level: float, share: float, excesses: np.ndarray) -> Tail:
-        """Fit by maximum likelihood; a shape below 0, an end of the possible, is not believed."""
+        """Fit by maximum likelihood; a shape below 0, an end of the possible, is not believed, nor one above .99."""
         shape, scale = 0.0, float(excesses.mean())
         if len(excesses) >= _FEWEST_PEAKS and np.ptp(excesses) > 0:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # the search of scipy passes through impossible shapes
                 found, _, width = stats.genpareto.fit(excesses, floc=0.0)
-            if 0.0 < found < 1.0:
+                if found >= _HEAVIEST:  # a mean excess that does not exist says nothing of the tail
+                    found, _, width = stats.genpareto.fit(excesses, f0=_HEAVIEST, floc=0.0)
+            if found > 0.0:
                 shape, scale = found, width
         return cls(level, share, float(shape), float(scale))
 
@@ -241,6 +244,8 @@ def calibrate(
     tail = _tail_of_rows(scores) if method == "pot" else None
     if rows_per_day is not None:
         threshold = _threshold_of_events(runs, rate, debounce, rows_per_day, method)
+    elif not debounce.is_idle and rate * len(scores) >= 1.0:
+        threshold = _threshold_of_alarms(runs, scores, rate, debounce)
     elif tail is not None and rate < tail.share:
         threshold = tail.score_at(rate)
     elif method == "pot" and rate * (len(scores) + 1) < 1:  # all scores equal
@@ -267,6 +272,21 @@ def over_running_median(runs: Sequence[np.ndarray], length: int) -> list[np.ndar
             level.push(score)
         divided.append(np.array(ratios))
     return [ratios for ratios in divided if len(ratios)]
+
+
+def _threshold_of_alarms(runs: Sequence[np.ndarray], scores: np.ndarray, rate: float, debounce: Debounce) -> float:
+    """Return the lowest score from which on debounced alarms take at most `rate` of the rows."""
+    thresholds = _levels(scores)
+    for threshold, lower in pairwise(thresholds):
+        if sum(np.count_nonzero(debounce.alarms(part > lower)) for part in runs) > rate * len(scores):
+            return float(threshold)
+    return float(thresholds[-1])
+
+
+def _levels(scores: np.ndarray) -> np.ndarray:
+    """Return sorted scores as thresholds, descending: the largest ones one by one, then in steps of a percent."""
+    ranks = np.unique(np.geomspace(1, len(scores), 500).astype(np.int64))
+    return np.unique(scores[len(scores) - ranks])[::-1]
 
 
 def _conformal_threshold(scores: np.ndarray, rate: float) -> float:
@@ -337,15 +357,16 @@ def _lowest_threshold(
         raise wrong(
             "X", f"long enough to see one false alarm at {per_day:g} a day", f"{days:.3g} days of held-out rows", step
         )
-    # The first ones one by one, then in steps of a percent.
-    ranks = np.unique(np.geomspace(1, len(scores), 500).astype(np.int64))
-    thresholds = np.unique(scores[len(scores) - ranks])[::-1]  # at the largest score there is no event
+    thresholds = _levels(scores)  # at the largest score there is no event
     counts = [0]
     for threshold, lower in pairwise(thresholds):
         counts.append(len(event_peaks(runs, float(lower), debounce)))
         if counts[-1] > n_events:
             return float(threshold)
-    return float(thresholds[int(np.argmax(counts))])  # lower ones merge events: an alarm for ever is none
+    if max(counts) == n_events:  # lower thresholds merge events; an alarm for ever is none
+        return float(thresholds[int(np.argmax(counts))])
+    step = "Ask for fewer, or use less smoothing and a smaller alarm_after, which make more and shorter events."
+    raise wrong("false_alarms_per_day", f"at most {max(counts) / days:.3g}, what any threshold gives", per_day, step)
 
 
 def achieved_rate(

@@ -338,10 +338,12 @@ def _stream(fitted: Fitted, plan: Plan, say: Callable[[str], None]) -> int:
         answers.flush()
 
     with _opened(str(plan.stream)) as source, Stop() as stop:
-        tally = follow(fitted.model, feed, follow_lines(source, stop), write, say, learn=plan.learn)
-        if plan.state is not None and getattr(fitted.model, "stream_", None) is not None:
-            fitted.model.save_state(plan.state)
-            say(f"state saved: {plan.state}")
+        try:
+            tally = follow(fitted.model, feed, follow_lines(source, stop), write, say, learn=plan.learn)
+        finally:  # also where the answers could not be written
+            if plan.state is not None and getattr(fitted.model, "stream_", None) is not None:
+                fitted.model.save_state(plan.state)
+                say(f"state saved: {plan.state}")
         if stop.unfinished:
             say("a line without its end was left unread")
     if tally.cut_off:

@@ -1,7 +1,8 @@
 """Which rows of a log were normal, told by all sensors at once: a robust centre and the rows near it.
 
-Concentration steps (Rousseeuw and Van Driessen 1999, theorem 1): fit mean and covariance to some rows, keep those
-nearest to them, repeat. Faults last, so distances are averaged over neighbouring rows.
+Concentration steps in the manner of Rousseeuw and Van Driessen (1999): fit mean and covariance to some rows, keep those
+nearest to them, repeat. Faults last, so distances are averaged over neighbouring rows, and covariances are shrunk; the
+theorem of convergence covers neither, and the steps are bounded in number.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ def normal_rows(rows: np.ndarray, run: np.ndarray, contamination: float | None) 
         before, kept = kept, _nearest(_distances(z, kept, run), n_kept)
         if np.array_equal(before, kept):
             break
-    limit = 1.0 + _WIDTH * np.sqrt(2.0 / (_NEIGHBOURS * k))
     for _ in range(_REWEIGHTINGS):
         distances = _distances(z, kept, run)
-        before, kept = kept, distances <= limit * np.median(distances[kept])
+        middle = np.median(distances[kept])
+        # As wide as means over neighbours vary: the more, the more neighbours depend on each other.
+        width = max(
+            1.4826 * float(np.median(np.abs(distances[kept] - middle))), np.sqrt(2.0 / (_NEIGHBOURS * k)) * middle
+        )
+        before, kept = kept, distances <= middle + _WIDTH * width
         if np.array_equal(before, kept):
             break
     # A fault's first and last rows hide in means over their normal neighbours.

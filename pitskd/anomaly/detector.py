@@ -25,6 +25,8 @@ from pitskd.anomaly.students import Lesson
 __all__ = ["PrivilegedAnomalyDetector"]
 
 _FAR_ABOVE = 2.0  # times the rate asked for
+# Means that do not overlap, expected above the threshold: fewer than that, and the rate can be several times as high.
+_FEWEST_EXCESSES = 0.2
 
 
 class _Judgement(NamedTuple):
@@ -137,9 +139,13 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
     -----
     With innovations e of k values (channels times horizons) and the Ledoit-Wolf covariance S of held-out ones, the raw
     score of a row is ``e' S^-1 e / k``, S scaled so that it is 1 on average; with a `memory` half of it, and half of
-    the same for the multivariate EWMA of [1]_. p-values are split-conformal [2]_,
-    ``(1 + #{held-out >= score}) / (n + 1)``; neighbouring rows depend on each other, so their guarantee is approximate,
-    and `achieved_rate_` says how it turned out. A row before any forecast, and a missing sensor, count with the
+    the same for the multivariate EWMA of [1]_. S is that of [4]_, its root that of [5]_, which stays near the sensors.
+    p-values have the conformal form ``(1 + #{held-out >= score}) / (n + 1)`` [2]_, with "pot" parametric in the largest
+    tenth [3]_. The guarantee of split-conformal prediction needs ``calibration_size``, "conformal" and rows that do not
+    depend on each other; by blocks the student is fitted again and its penalty chosen on the same innovations, so that
+    the rate is what `achieved_rate_` says rather than what is proven. With `curate` both are those of the rows that
+    curation left. With a `target` the score is that of a soft sensor and a forest: `memory` and ``update(learn=True)``
+    change nothing. A row before any forecast, and a missing sensor, count with the
     expectation of what is not observed.
 
     scikit-learn asks detectors to score each row by itself; this one scores rows as a series, so that the order of rows
@@ -151,6 +157,9 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
        Technometrics 34(1), 46-53.
     .. [2] Vovk, Gammerman and Shafer (2005). Algorithmic Learning in a Random World. Springer.
     .. [3] Siffer, Fouque, Termier and Largouet (2017). Anomaly Detection in Streams with Extreme Value Theory. KDD.
+    .. [4] Ledoit and Wolf (2004). A well-conditioned estimator for large-dimensional covariance matrices. Journal of
+       Multivariate Analysis 88(2), 365-411.
+    .. [5] Kessy, Lewin and Strimmer (2018). Optimal Whitening and Decorrelation. The American Statistician 72(4).
 
     Examples
     --------
@@ -238,14 +247,26 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         self : PrivilegedAnomalyDetector
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a row or an index is wrong, or the log is too short to learn from or to set the threshold.
+
+        Warns
+        -----
+        UserWarning
+            If a sensor never moves, the log is short for the rate asked for, or its parts differ in their false alarms.
         """
         horizons = check_settings(self)
         frame = as_frame(X)
         rows = self._read(X if frame is None else frame, reset=True)
         Z = self._read_privileged(X_privileged, frame, rows)
+        self._columns = None if frame is None else tuple(frame.columns)
         self.clock_ = Clock.learn(None if frame is None else frame.index, self.max_gap)
         run, repeated = self.clock_.runs(self.clock_.read(None if frame is None else frame.index), len(rows))
         kept = ~repeated
+        check_same_index("normal", normal, frame, "Use normal.loc[X.index].")
         known = self._read_known(normal, len(rows))
         rate, rows_per_day = self._asked()
         trained = train(self, rows[kept], run[kept], None if Z is None else Z[kept], known[kept], horizons)
@@ -253,7 +274,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         self.normal_rows_ = np.zeros(len(rows), dtype=bool)
         self.normal_rows_[kept] = trained.normal
         self.contamination_ = 1.0 - float(trained.normal.mean())
-        self._calibrate(trained.held_out, rate, rows_per_day)
+        self._calibrate(trained.held_out, trained.counted, run[kept], rate, rows_per_day)
         self._remember(trained.lesson)
         self._warn_of_drift(rate)
         self.reset()
@@ -275,6 +296,11 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
 
     def _read(self, X: Any, *, reset: bool) -> np.ndarray:
         """Return the rows as floats, of the columns seen in fit."""
+        known = None if reset else self._columns
+        # scikit-learn compares names that are text; numbers can be in another order too.
+        numbered = isinstance(X, pd.DataFrame) and not hasattr(self, "feature_names_in_")
+        if known is not None and numbered and tuple(X.columns) != known:
+            raise wrong("X", f"a frame with the columns of fit, {list(known)}", list(X.columns), "Select them.")
         check_text_free("X", X)
         rows = validate_data(
             self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=2 if reset else 1
@@ -296,7 +322,14 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         check_text_free("X_privileged", given)
         Z = check_floats("X_privileged", given)
         Z = Z[:, None] if Z.ndim == 1 else Z
+        if Z.ndim != 2:
+            expected = "of shape (n_rows, n_privileged)"
+            raise wrong("X_privileged", expected, f"shape {Z.shape}", "Pass the rows of the log, not windows.")
         check_same_rows("X_privileged", len(Z), len(rows), "Pass one row per row of X.")
+        never = np.flatnonzero(np.isnan(Z).all(axis=0))
+        if len(never):
+            names = getattr(self, "privileged_feature_names_in_", np.arange(Z.shape[1]))
+            raise wrong("X_privileged", "measured in some rows", f"nothing in column {names[never[0]]!r}", "Drop it.")
         return check_complete("X_privileged", Z, allow_nan=True, step="Remove or mend these rows.")
 
     @staticmethod
@@ -304,6 +337,8 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         if normal is None:
             return np.ones(n_rows, dtype=bool)
         known = np.asarray(normal)
+        if known.dtype.kind == "f" and np.isin(known, (0.0, 1.0)).all():
+            known = known.astype(bool)
         if known.dtype.kind not in "biu" or known.ndim != 1 or not np.isin(known, (0, 1)).all():
             raise wrong("normal", "one boolean per row of X", normal, "Pass e.g. labels == 0.")
         check_same_rows("normal", len(known), n_rows, "Pass one boolean per row of X.")
@@ -311,16 +346,24 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
             raise wrong("normal", "True in some rows", "none", "A detector learns from normal rows.")
         return known.astype(bool)
 
-    def _calibrate(self, raw: np.ndarray, rate: float, rows_per_day: float | None) -> None:
+    def _calibrate(
+        self, raw: np.ndarray, counted: np.ndarray | None, run: np.ndarray, rate: float, rows_per_day: float | None
+    ) -> None:
         """Set threshold and p-values from raw scores of rows that the student was not fitted on.
 
-        They are smoothed as if nothing lay between them; the first, whose means reach before them, are left out.
+        They are smoothed as if nothing lay between them; the first, whose means reach before them, are left out. Where
+        only some rows count, all are smoothed in their runs.
         """
         if not len(raw):
             step = "Record a longer log, or use fewer n_lags and shorter horizons."
             raise wrong("X", "long enough to hold rows out for the threshold", "a log that is too short", step)
         self._smoothing = self.smoothing  # what was calibrated, whatever is set later
-        scores = [trailing_mean(raw, self.smoothing, 1.0)[min(self.smoothing - 1, len(raw) // 2) :]]
+        if counted is None:
+            scores = [trailing_mean(raw, self.smoothing, 1.0)[min(self.smoothing - 1, len(raw) // 2) :]]
+        else:
+            smooth = [trailing_mean(raw[inside], self.smoothing, 1.0) for inside in runs_of(run)]
+            scores = [np.concatenate(smooth)[counted]]
+        _warn_if_short(len(scores[0]), self.smoothing, rate, rows_per_day)
         debounce = Debounce(self.alarm_after, self.clear_after)
         asked: dict[str, Any] = {"method": self.calibration, "rows_per_day": rows_per_day, "drift": self.drift}
         patience = np.inf if self.patience is None else self.patience
@@ -337,7 +380,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         achieved = self.achieved_rate_
         if self.drift is None and achieved.lower > _FAR_ABOVE * rate:
             warnings.warn(
-                f"X drifts: its parts had {achieved.rate:.3g} false alarms ({achieved.unit}; 95 % interval "
+                f"X drifts, or is short: its parts had {achieved.rate:.3g} false alarms ({achieved.unit}; 95 %: "
                 f"{achieved.lower:.3g} to {achieved.upper:.3g}) at thresholds for {rate:g} set on the other parts. "
                 "Use drift=150 to follow what is usual, or a longer log.",
                 UserWarning,
@@ -408,6 +451,8 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return -1 for rows with an alarm and 1 for others.
+
+        That is the sign of `decision_function` but for `alarm_after`, `clear_after` and ``missing="flag"``.
 
         Parameters
         ----------
@@ -501,10 +546,9 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
     def _start(self, x: Any) -> Stream:
         """Return fresh streams, as many as `x` has rows."""
         n_streams = None if isinstance(x, Mapping) or np.ndim(x) < 2 else len(x)
-        names = getattr(self, "feature_names_in_", None)
         return Stream(
             self.scorer_, self.calibration_, self._smoothing, n_streams,
-            missing=self.missing, clock=self.clock_, names=None if names is None else tuple(names),
+            missing=self.missing, clock=self.clock_, names=self._columns,
         )  # fmt: skip
 
     def save_state(self, path: Any) -> None:
@@ -548,3 +592,16 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         stream.restore(state)
         self.stream_ = stream
         return self
+
+
+def _warn_if_short(n_rows: int, smoothing: int, rate: float, rows_per_day: float | None) -> None:
+    """Tell when so few rows are held out that the threshold is mostly extrapolated."""
+    share = rate if rows_per_day is None else rate / rows_per_day
+    if n_rows * share < _FEWEST_EXCESSES * smoothing:
+        warnings.warn(
+            f"X is short for its threshold: {n_rows} rows held out, means over {smoothing}, for false alarms in "
+            f"{share:.3g} of rows. The rate may be several times what was asked for. Record a longer log, ask for a "
+            "higher rate, or use less smoothing.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -26,6 +26,7 @@ import numpy as np
 from scipy.signal import lfilter
 from sklearn.covariance import ledoit_wolf
 
+from pitskd._validation import wrong
 from pitskd.anomaly.forest import Forest
 from pitskd.anomaly.running import RunningHead, RunningOneStep
 from pitskd.anomaly.scorer import Running, Scorer
@@ -34,6 +35,7 @@ from pitskd.anomaly.students import LinearStudent, Student, lag_windows
 __all__: list[str] = []
 
 _FARTHEST = 100.0  # standard deviations: one absurd value must not outlast its row by long in a moving average
+_MOST_SOLVERS = 256  # patterns of missing sensors that are remembered
 _LEAST_INFLATION = 1e-3
 _ROWS_TO_STEADY = 20.0  # over the weight of the newest: what is left of the first row is lost in rounding
 _CHUNK = 2048  # rows whose windows, innovations and squares stay in the cache of a processor
@@ -70,11 +72,17 @@ class Head(Scorer):
         self.n_channels, self.n_horizons = len(centre), len(student.horizons)
         self.n_innovations = self.n_horizons * self.n_channels
         known = innovations[~np.isnan(innovations).any(axis=(1, 2))]
+        if len(known) < 2:
+            step = "Record a longer log, or use fewer n_lags and shorter horizons."
+            raise wrong("X", "long enough to hold rows out", f"{len(known)} rows that could be", step)
         # Forecasts of the shorter horizons come first after a start: a root for each number of them.
         self.moving = np.tile(~constant, self.n_horizons)
+        # What the square of a sensor is expected to be: those that never moved have none.
+        self.square = ~constant * (self.n_channels / max(np.count_nonzero(~constant), 1)) / self.n_innovations
         self.roots = [self._root(known, g) for g in range(1, self.n_horizons + 1)]
         self.unit = np.sqrt(np.mean(known[:, 0] ** 2, axis=0)) if len(known) else np.ones(self.n_channels)
         self.unit = np.where(self.unit > 0, self.unit, 1.0)
+        self._solvers: dict[tuple[bytes, int], np.ndarray] = {}
         self.inflation = 1.0
         if memory is not None and len(known):
             z = known.reshape(len(known), -1) @ self.roots[-1]
@@ -176,14 +184,14 @@ class Head(Scorer):
             scores[first:last] = squares.sum(axis=1)
             scores[first:last] += 1.0 - g / self.n_horizons
             if absent is not None:
-                scores[first:last] += absent[first:last].sum(axis=1) * self.absence(g)
+                scores[first:last] += absent[first:last] @ self.absence(g)
         return scores if self.forest is None else 0.5 * (scores + self.forest.scores(filled))
 
-    def absence(self, g: int) -> float:
-        """Return what a missing sensor adds where `g` horizons have a forecast: the square that is lost."""
+    def absence(self, g: int) -> np.ndarray:
+        """Return what missing sensors add, (c,), where `g` horizons have a forecast: the squares that are lost."""
         if g == 0:
-            return 0.0
-        return (1.0 if self.memory is None or g < self.n_horizons else 0.5) / self.n_innovations
+            return np.zeros(self.n_channels)
+        return self.square if self.memory is None or g < self.n_horizons else 0.5 * self.square
 
     def remember(self, average: np.ndarray, z: np.ndarray, n_rows: int) -> np.ndarray:
         """Move the average by one row in place, the `n_rows`-th; turn z into the squares of row and average."""
@@ -261,28 +269,37 @@ class Head(Scorer):
             return rows, None
         filled = np.where(absent, self.centre, rows)
         for age in np.flatnonzero(absent.any(axis=1)):  # one after the other: a filled row is history to the next
-            filled[age] = self.fill_row(rows[age], absent[age], self._forecasts_of(filled, int(age)))
+            forecasts = self._forecasts_of(filled, int(age)).reshape(1, -1)
+            filled[age] = self.fill_rows(rows[age : age + 1], absent[age : age + 1], forecasts)[0]
         return filled, absent
 
     def fill_rows(self, rows: np.ndarray, absent: np.ndarray, forecasts: np.ndarray) -> np.ndarray:
         """Fill the rows of streams (n_streams, c), given their forecasts (n_streams, g * c)."""
-        filled = rows.copy()
-        for s in np.flatnonzero(absent.any(axis=1)):
-            filled[s] = self.fill_row(rows[s], absent[s], forecasts[s].reshape(-1, self.n_channels))
+        filled = np.where(absent, self.centre, rows)
+        g = forecasts.shape[1] // self.n_channels
+        if g == 0:
+            return filled
+        away = filled @ self._by_sensor(g) - forecasts @ self.roots[g - 1]
+        patterns, which = np.unique(absent, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            if pattern.any():
+                streams = np.flatnonzero(which.ravel() == number)
+                filled[np.ix_(streams, np.flatnonzero(pattern))] -= away[streams] @ self._solver(pattern, g)
         return filled
 
-    def fill_row(self, row: np.ndarray, absent: np.ndarray, forecasts: np.ndarray) -> np.ndarray:
-        """Give missing sensors the values that make the row least surprising to its forecasts (g, c)."""
-        g = len(forecasts)
-        if g == 0:
-            return np.where(absent, self.centre, row)
-        root = self.roots[g - 1]
-        by_sensor = root.reshape(g, self.n_channels, -1).sum(axis=0)  # what a unit of each sensor adds to z
-        filled = np.where(absent, self.centre, row)
-        away = filled @ by_sensor - forecasts.ravel() @ root
-        unit = self.unit[absent]  # units of sensors may differ by many orders
-        filled[absent] -= unit * np.linalg.lstsq((unit[:, None] * by_sensor[absent]).T, away, rcond=None)[0]
-        return filled
+    def _by_sensor(self, g: int) -> np.ndarray:
+        """Return what a unit of each sensor adds to z, (c, g c)."""
+        return self.roots[g - 1].reshape(g, self.n_channels, -1).sum(axis=0)
+
+    def _solver(self, absent: np.ndarray, g: int) -> np.ndarray:
+        """Return what takes z to how far the sensors that are `absent` (c,) must move to make it smallest."""
+        key = absent.tobytes(), g
+        if key not in self._solvers:
+            if len(self._solvers) >= _MOST_SOLVERS:
+                self._solvers.clear()
+            unit = self.unit[absent]  # units of sensors may differ by many orders
+            self._solvers[key] = np.linalg.pinv(unit[:, None] * self._by_sensor(g)[absent]) * unit
+        return self._solvers[key]
 
     def _forecasts_of(self, rows: np.ndarray, age: int) -> np.ndarray:
         """Return the forecasts of one row by the horizons that had history."""

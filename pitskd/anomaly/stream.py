@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Collection, Mapping
 from math import isfinite
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import pitskd
+from pitskd._files import replacing
 from pitskd._validation import check_floats, check_text_free, wrong
 from pitskd.anomaly._clock import Clock
 from pitskd.anomaly.calibration import Calibration, Level
@@ -88,7 +88,7 @@ class Stream:
     ) -> None:
         self.scorer, self.calibration, self.n_streams = scorer, calibration, n_streams
         self.missing, self.clock, self.names = missing, clock, names
-        width = 1 if n_streams is None else n_streams
+        width = 1 if n_streams is None else max(n_streams, 1)
         self.shape = (width, scorer.n_channels)
         self.row_shape = self.shape[1:] if n_streams is None else self.shape
         self.channel_ones = np.ones(scorer.n_channels)
@@ -108,7 +108,7 @@ class Stream:
     def update(self, x: Any, time: Any, adaptation: float) -> Alarm:
         """Take the next row of every stream as the user gives it."""
         rows = x if type(x) is np.ndarray and x.dtype is _FLOAT else self._read(x)
-        if rows.shape != self.row_shape:
+        if rows.shape != self.row_shape or not rows.size:
             expected = f"of shape {self.row_shape}, one value per sensor"
             raise wrong("x", expected, f"shape {rows.shape}", "Call reset before streams of another number.")
         total = rows.dot(self.channel_ones)  # of a value that is not finite, neither is the sum
@@ -275,18 +275,12 @@ class Stream:
 
 def save_state(stream: Stream, path: Any) -> None:
     """Write the state beside `path` and rename, so that a stop leaves the old file or the new one."""
-    target = Path(path)
     state = stream.state()
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
     plain = {name: _plain(value) for name, value in state.items() if name not in arrays}
     header = json.dumps({"format": _FORMAT, "pitskd": pitskd.__version__, **plain})
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, header=np.array(header), **arrays)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        np.savez(file, allow_pickle=False, header=np.array(header), **arrays)
 
 
 def read_state(path: Any) -> dict[str, Any]:
@@ -296,7 +290,7 @@ def read_state(path: Any) -> dict[str, Any]:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaves broken ones open
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile):
         raise wrong("path", "a saved state", str(path), step) from None
     if header.pop("format", None) != _FORMAT:
         version = header.get("pitskd", "an unknown version")

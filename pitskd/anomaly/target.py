@@ -19,6 +19,7 @@ from scipy.stats import norm
 from sklearn.ensemble import IsolationForest
 
 from pitskd._random import stage_generator
+from pitskd._validation import wrong
 from pitskd.anomaly.head import runs_of
 from pitskd.anomaly.scorer import Running, Scorer
 from pitskd.anomaly.smoothing import Smoother, trailing_mean
@@ -30,6 +31,7 @@ _LAGS, _SPANS = (1, 2), (5, 10, 20, 40, 80)
 _PENALTIES = np.logspace(1, 5, 5)
 _CLIP = 6.0  # standard deviations: a fault must not drive the ridge far outside what it has seen
 _N_BLOCKS, _N_TREES, _TAIL = 5, 200, 0.1
+_FEWEST = 10
 _TIE = 1e-3  # of a margin in standard deviations: orders rows whose probability rounds to 1
 
 
@@ -69,7 +71,8 @@ class TargetScorer(Scorer):
         measured = ~np.asarray(np.isnan(limited).any(axis=1))
         block = _blocks(run)
         seeds = stage_generator(random_state, "target forest").integers(2**31, size=block.max() + 2)
-        self._learn(features, limited, measured, normal, block, seeds)
+        self._check_blocks(measured, normal, block, run)
+        self._learn(features, limited, measured, normal, block, run, seeds)
 
     def _fit_units(self, limited: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         """Set the units of the limited columns, and the limits and clips in these units."""
@@ -79,6 +82,17 @@ class TargetScorer(Scorer):
         reach = np.maximum(*(np.where(np.isfinite(limit), np.abs(limit), 0.0) for limit in (self.low, self.high)))
         self.clip = 2.0 * np.maximum(reach, 1.0)
 
+    @staticmethod
+    def _check_blocks(measured: np.ndarray, normal: np.ndarray, block: np.ndarray, run: np.ndarray) -> None:
+        """Refuse a log that one block of time tells everything about."""
+        outside = [_apart(block, number, run) for number in range(block.max() + 1)]
+        if min(min((measured & apart).sum(), (normal & apart).sum()) for apart in outside) < _FEWEST:
+            step = "Record a longer log, or measure the columns with limits in more parts of it."
+            raise wrong(
+                "X_privileged", f"measured, and inside the limits, in {_FEWEST} rows beside each fifth of the log",
+                "fewer", step,
+            )  # fmt: skip
+
     def _learn(
         self,
         features: np.ndarray,
@@ -86,11 +100,13 @@ class TargetScorer(Scorer):
         measured: np.ndarray,
         normal: np.ndarray,
         block: np.ndarray,
+        run: np.ndarray,
         seeds: np.ndarray,
     ) -> None:
         """Fit both on all rows, and to every block's complement for the reference."""
         targets = np.clip((limited - self.target_centre) / self.target_scale, -self.clip, self.clip)
-        sets = np.array([measured & (block != number) for number in range(block.max() + 1)] + [measured], dtype=float)
+        outside = [_apart(block, number, run) for number in range(block.max() + 1)]
+        sets = np.array([measured & apart for apart in outside] + [measured], dtype=float)
         coef, intercept = ridge_grid(features, np.where(measured[:, None], targets, 0.0), _PENALTIES, sets)
         held_out = np.empty((len(_PENALTIES), *targets.shape))
         for number in range(block.max() + 1):
@@ -105,7 +121,7 @@ class TargetScorer(Scorer):
         isolation = np.empty(len(features))
         for number in range(block.max() + 1):
             inside = block == number
-            forest = self._forest(features[normal & ~inside], seeds[number])
+            forest = self._forest(features[normal & outside[number]], seeds[number])
             isolation[inside] = -forest.score_samples(features[inside])
         off_spec = self._log_probability(held_out[best])
         self.references = [np.sort(scores[normal]) for scores in (off_spec, isolation)]
@@ -246,6 +262,14 @@ def _blocks(run: np.ndarray) -> np.ndarray:
             block[part] = number
             number += 1
     return block
+
+
+def _apart(block: np.ndarray, number: int, run: np.ndarray) -> np.ndarray:
+    """Return the rows outside a block whose trailing means share no row with its own, (n,) bool."""
+    inside = np.flatnonzero(block == number)
+    row = np.arange(len(block))
+    near = (row > inside[0] - max(_SPANS)) & (row < inside[-1] + max(_SPANS)) & (run == run[inside[0]])
+    return ~near
 
 
 def _surprise(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -158,16 +158,18 @@ class Learnt:
 def fit_quietly(detector: Any, X: Any, X_privileged: Any = None) -> Any:
     """Fit a detector; that logs drift is what this protocol measures, and needs no word at every fit."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="X drifts", category=UserWarning)
+        warnings.filterwarnings("ignore", message="X (drifts|is short)", category=UserWarning)
         return detector.fit(X, X_privileged=X_privileged)
 
 
 class _Open(PrivilegedAnomalyDetector):
     """Our detector, which keeps what it is calibrated on: one fit serves all smoothings and modes."""
 
-    def _calibrate(self, raw: np.ndarray, rate: float, rows_per_day: float | None) -> None:
+    def _calibrate(
+        self, raw: np.ndarray, counted: np.ndarray | None, run: np.ndarray, rate: float, rows_per_day: float | None
+    ) -> None:
         self.held_out_ = raw
-        super()._calibrate(raw, rate, rows_per_day)
+        super()._calibrate(raw, counted, run, rate, rows_per_day)
 
 
 def _calibration(run: np.ndarray, drift: int | None = None, patience: float = np.inf) -> Calibration:

@@ -308,7 +308,10 @@ def _truths(
 
 def _off_spec(target: Any, X_privileged: Any, rows: Any) -> np.ndarray:
     """Return which rows have a limited column outside its limits."""
-    frame = as_frame(X_privileged)
+    frame, tested = as_frame(X_privileged), as_frame(rows)
+    if frame is not None and tested is not None and list(frame.columns) != list(tested.columns):
+        step = "Use X_privileged_test[X_privileged.columns]."
+        raise wrong("X_privileged_test", f"of the columns {list(frame.columns)}", list(tested.columns), step)
     values = np.asarray(rows, dtype=np.float64)
     values = values[:, None] if values.ndim == 1 else values
     columns, low, high = read_limits(target, None if frame is None else frame.columns, values.shape[1])

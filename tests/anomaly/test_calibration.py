@@ -201,9 +201,13 @@ def test_where_the_runs_are_cut_does_not_matter_to_rows():
 def test_no_threshold_from_the_one_chosen_on_gives_more_events_than_asked(seed, n_events, alarm_after, clear_after):
     rng, debounce = np.random.default_rng(seed), Debounce(alarm_after, clear_after)
     runs = [rng.exponential(size=60).round(2), rng.exponential(size=40).round(2)]
-    threshold = of_events(runs, n_events, 100.0, debounce=debounce).threshold  # the log is one day long
     candidates = np.unique(np.concatenate(runs))
     counts = {level: len(event_peaks(runs, level, debounce)) for level in candidates}
+    if max(counts.values()) < n_events:
+        with pytest.raises(ValueError, match=f"false_alarms_per_day must be at most {max(counts.values())}, what any"):
+            of_events(runs, n_events, 100.0, debounce=debounce)
+        return
+    threshold = of_events(runs, n_events, 100.0, debounce=debounce).threshold  # the log is one day long
     fine = [level for level in candidates if all(counts[above] <= n_events for above in candidates if above >= level)]
     assert threshold >= min(fine) - 1e-8
     if min(fine) > np.median(np.concatenate(runs)):  # below, an event may swallow its neighbours

@@ -89,7 +89,7 @@ def test_rows_known_not_to_be_normal_are_not_learnt_from():
         ({"curate": "privileged"}, {}, 'X_privileged must be given with curate="privileged", got None'),
         ({"contamination": 0.1}, {}, "contamination must be None without curate, got 0.1"),
         ({"curate": "self", "contamination": 0.7}, {}, "contamination must be above 0 and at most 0.5, got 0.7"),
-        ({}, {"normal": np.ones(5)}, "normal must be one boolean per row of X"),
+        ({}, {"normal": np.full(5, 2.0)}, "normal must be one boolean per row of X"),
         ({}, {"normal": np.ones(5, dtype=bool)}, "normal has 5 rows but X has 600"),
         ({}, {"normal": np.zeros(600, dtype=bool)}, "normal must be True in some rows, got none"),
     ],

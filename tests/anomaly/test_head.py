@@ -122,6 +122,17 @@ def test_missing_sensors_leave_the_gaussian_marginal_and_one_square_each(missing
     assert head.raw_scores(rows)[11] == pytest.approx((marginal + len(missing)) / 3, rel=1e-9)
 
 
+def test_a_sensor_that_never_moved_adds_nothing_when_it_is_missing():
+    innovations = np.random.default_rng(11).normal(size=(400, 1, 3))
+    constant = np.array([False, True, False])
+    head = Head(linear_head()[0].student, innovations, np.zeros(3), constant)
+    rows = np.where(constant, 0.0, np.random.default_rng(6).normal(size=(12, 3)))
+    without = rows.copy()
+    without[11, 1] = np.nan
+    assert head.raw_scores(without)[11] == pytest.approx(head.raw_scores(rows)[11], rel=1e-12)
+    assert head.contributions(without)[11, 1] == 0.0
+
+
 def test_a_row_without_any_sensor_scores_one_and_its_forecast_stands_for_it():
     head, _ = linear_head()
     rows = np.random.default_rng(7).normal(size=(12, 3))

@@ -98,6 +98,18 @@ def test_a_stream_says_what_the_array_says_also_across_gaps_holes_and_a_restart(
     np.testing.assert_array_equal([alarm.is_anomaly for alarm in alarms], said["is_anomaly"])
 
 
+def test_rows_that_nobody_measured_do_not_lower_the_threshold():
+    rows, Z = plant(4000)
+    every = PrivilegedAnomalyDetector(target={0: (None, 1.0)}).fit(rows, X_privileged=Z)
+    seldom = np.where(np.arange(4000)[:, None] % 10 == 0, Z, np.nan)
+    some = PrivilegedAnomalyDetector(target={0: (None, 1.0)}).fit(rows, X_privileged=seldom)
+    assert some.normal_rows_.sum() < 400
+    fresh, Z_fresh = plant(6000, seed=9)
+    inside = Z_fresh[:, 0] <= 1.0
+    rates = [(detector.predict(fresh)[inside] < 0).mean() for detector in (every, some)]
+    assert max(rates) < 0.03  # calibrated on measured rows side by side it would be a tenth
+
+
 def test_normal_rows_are_those_inside_the_limits():
     rows, Z = plant()
     detector = PrivilegedAnomalyDetector(target={0: (None, 1.0)}).fit(rows, X_privileged=Z)

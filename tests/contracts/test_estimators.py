@@ -86,7 +86,9 @@ def undocumented(value):
     [kind() for kind in ESTIMATORS.values()],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator).__name__, {}),
 )
-@pytest.mark.filterwarnings("ignore:X_privileged is None", "ignore:The least populated class")
+@pytest.mark.filterwarnings(
+    "ignore:X_privileged is None", "ignore:The least populated class", "ignore:X is short", "ignore:X drifts"
+)
 def test_scikit_learn_accepts_the_estimator(estimator, check):
     state = np.random.get_state(legacy=True)  # some checks of scikit-learn draw from the global generator
     check(estimator)

@@ -96,6 +96,7 @@ KEPT = tuple(f"x{k}" for k in range(5))
 # ---------------------------------------------------------------- one treatment for all
 
 
+@pytest.mark.filterwarnings("ignore:X is short")
 @pytest.mark.parametrize("mode", MODES)
 def test_one_fit_gives_the_alarms_of_the_detector_that_a_user_would_deploy(mode):
     task = skab_task(0)

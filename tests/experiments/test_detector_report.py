@@ -341,6 +341,7 @@ def test_the_same_seed_gives_the_same_report(report):
     pd.testing.assert_frame_equal(report.differences, again.differences)
 
 
+@pytest.mark.filterwarnings("ignore:X is short")
 def test_a_front_door_student_is_judged_without_a_warning_for_its_control():
     X, Z, _ = rig(150, 0, faulty=0.01, length=1)
     X_test, _, y_test = several(2)
