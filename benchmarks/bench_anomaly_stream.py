@@ -2,8 +2,8 @@
 
 Eight channels, VAR(3), trailing mean over 30 rows. The bare recursions multiply, whiten and smooth and do nothing else:
 no check of the row, no clock, no p-value, no alarm. The leanest gives scores only, from a running sum; one also each
-sensor's part, as `update` does; one is written as one would first write it. Times are medians of interleaved runs on one
-thread. River and PyOD (group ``peers-stream``) are left out where they are not installed.
+sensor's part, as `update` does; one is written as one would first write it. Times are medians of interleaved runs on
+one thread. River and PyOD (group ``peers-stream``) are left out where they are not installed.
 """
 
 from __future__ import annotations
