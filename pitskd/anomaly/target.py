@@ -254,12 +254,19 @@ def within(limited: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
 
 
 def _blocks(run: np.ndarray) -> np.ndarray:
-    """Return the number of the block of each row: runs, the long ones in parts, so that none is much above a fifth."""
-    longest = -(-len(run) // _N_BLOCKS)
+    """Return the number of the block of each row: runs, which may each be of another fault, the longest ones in parts.
+
+    There are at least five.
+    """
+    runs = runs_of(run)
+    lengths = np.array([inside.stop - inside.start for inside in runs])
+    parts = np.ones(len(runs), dtype=np.int64)
+    while parts.sum() < _N_BLOCKS:
+        parts[np.argmax(lengths / parts)] += 1
     block, number = np.empty(len(run), dtype=np.int64), 0
-    for inside in runs_of(run):
-        for part in np.array_split(np.arange(inside.start, inside.stop), -(-(inside.stop - inside.start) // longest)):
-            block[part] = number
+    for inside, n_parts in zip(runs, parts, strict=True):
+        for rows in np.array_split(np.arange(inside.start, inside.stop), n_parts):
+            block[rows] = number
             number += 1
     return block
 

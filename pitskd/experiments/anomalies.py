@@ -155,11 +155,11 @@ class Learnt:
         return Judged(scores, {mode: _calibration(run, **MODES[mode]) for mode in modes})
 
 
-def fit_quietly(detector: Any, X: Any, X_privileged: Any = None) -> Any:
+def fit_quietly(detector: Any, X: Any, X_privileged: Any = None, normal: Any = None) -> Any:
     """Fit a detector; that logs drift is what this protocol measures, and needs no word at every fit."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X (drifts|is short)", category=UserWarning)
-        return detector.fit(X, X_privileged=X_privileged)
+        return detector.fit(X, X_privileged=X_privileged, normal=normal)
 
 
 class _Open(PrivilegedAnomalyDetector):

@@ -7,6 +7,7 @@ contiguous blocks, each judged by a detector that was learnt from rows that shar
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -278,13 +279,12 @@ class HalfSpaces(Reference):
 
     def learn(self, seen: np.ndarray) -> Judge:
         """Learn row by row."""
-        from river.anomaly import HalfSpaceTrees
-
+        forests: Any = importlib.import_module("river.anomaly")  # an optional peer, unknown to type checkers
         standard = _standard(seen)  # a tree is likelier to split a sensor whose limits lie farther apart
         rows = standard(seen)
         low, high = rows.min(axis=0), np.maximum(rows.max(axis=0), rows.min(axis=0) + 1e-9)
         limits: dict[Any, Any] = dict(enumerate(zip(low.tolist(), high.tolist(), strict=True)))
-        trees = HalfSpaceTrees(n_trees=10, height=8, window_size=min(100, len(rows)), limits=limits, seed=0)
+        trees = forests.HalfSpaceTrees(n_trees=10, height=8, window_size=min(100, len(rows)), limits=limits, seed=0)
         for row in rows.tolist():
             trees.learn_one(dict(enumerate(row)))
 

@@ -178,7 +178,7 @@ def contaminated_log(plant: Plant, share: float, seed: int) -> tuple[pd.DataFram
 class KpiTask(AnomalyTask):
     """Alarm when a privileged quantity would be off-spec, under faults of kinds that no log has shown.
 
-    The log is the normal run and three faulty runs with all their sensors.
+    The log is the normal run, which is known to be one, and three faulty runs, with all their sensors.
 
     Parameters
     ----------
@@ -228,8 +228,9 @@ class KpiTask(AnomalyTask):
         """Yield methods with what scores a run."""
         X, normal = log[list(self.kept)], self.plant.learn[0][list(self.kept)].to_numpy()
         own = limits_of(self.plant.learn[0], self.kept, width)
+        of_normal_run = np.arange(len(log)) < len(normal)
         for name, target, Z in ((TARGET, limits, log[list(limits)]), (OWN_LIMITS, own, X)):
-            detector = fit_quietly(PrivilegedAnomalyDetector(target=target, max_gap=1.5), X, Z)
+            detector = fit_quietly(PrivilegedAnomalyDetector(target=target, max_gap=1.5), X, Z, of_normal_run)
             yield name, lambda rows, detector=detector: -detector.score_samples(_numbered(rows, list(self.kept)))
         unsupervised = fit_quietly(PrivilegedAnomalyDetector(horizons=(1, 5, 20)), normal)
         yield NO_PRIVILEGE, lambda rows: -unsupervised.score_samples(rows)

@@ -7,7 +7,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from pitskd.anomaly import PrivilegedAnomalyDetector
-from pitskd.anomaly.target import TargetScorer, within
+from pitskd.anomaly.target import TargetScorer, _apart, _blocks, within
 
 
 def plant(n=900, seed=0):
@@ -145,3 +145,14 @@ def test_a_target_is_a_mapping_and_needs_the_columns_it_limits():
         PrivilegedAnomalyDetector(target=3).fit(rows, X_privileged=Z)
     with pytest.raises(ValueError, match="X_privileged must be given with a target, got None"):
         PrivilegedAnomalyDetector(target={0: (None, 1.0)}).fit(rows)
+
+
+def test_whole_runs_are_held_out_and_rows_near_a_block_are_in_no_training_part():
+    run = np.repeat([0, 1, 2], [500, 200, 200])
+    block = _blocks(run)
+    assert [len(np.unique(block[run == number])) for number in (0, 1, 2)] == [3, 1, 1]
+    assert np.bincount(_blocks(np.zeros(100, dtype=int))).tolist() == [20] * 5
+    apart = _apart(block, block[0], run)
+    last = np.flatnonzero(block == block[0])[-1]
+    assert not apart[: last + 80].any()
+    assert apart[last + 80 :].all()
