@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -180,6 +180,7 @@ def _writable(folder: Path) -> bool:
 
 def _download(entry: RemoteFile, folder: Path, originals: Sequence[str]) -> Path:
     path = folder / entry.name
+    new = [place for place in (path.parent, *path.parent.parents) if not place.exists()]
     try:
         # pooch writes beside the target, checks the hash and renames: no other process sees half a file.
         with ExitStack() as open_things:
@@ -192,10 +193,19 @@ def _download(entry: RemoteFile, folder: Path, originals: Sequence[str]) -> Path
                 downloader=_downloader(entry, open_things),
             )
     except OSError as error:  # all errors of the connection are OSErrors too
+        _remove_empty(new)
         raise _unavailable(entry, path, originals, shorten(str(error), 200)) from None
     except ValueError:
+        _remove_empty(new)
         raise _unavailable(entry, path, originals, "what came has another sha256") from None
     return path
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the deepest first, that a failed download leaves behind."""
+    with suppress(OSError):  # the first that holds something ends it
+        for folder in folders:
+            folder.rmdir()
 
 
 def _silence(open_things: ExitStack) -> None:

@@ -312,3 +312,10 @@ def test_a_data_home_that_is_no_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PITSKD_DATA_HOME", str(tmp_path / "file"))
     with pytest.raises(ValueError, match=r"PITSKD_DATA_HOME must be the path of a folder, got .*file"):
         fetch("pm25/beijing.csv")
+
+
+def test_a_failed_download_leaves_no_folder_behind(tmp_path, monkeypatch):
+    monkeypatch.delenv("PITSKD_DATA_HOME", raising=False)
+    with pytest.raises(DatasetError, match="could not be downloaded"):
+        fetch("skab/other/1.csv", tmp_path / "data")
+    assert not list(tmp_path.iterdir())
