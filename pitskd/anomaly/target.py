@@ -272,11 +272,14 @@ def _blocks(run: np.ndarray) -> np.ndarray:
 
 
 def _apart(block: np.ndarray, number: int, run: np.ndarray) -> np.ndarray:
-    """Return the rows outside a block whose trailing means share no row with its own, (n,) bool."""
+    """Return the rows outside a block whose trailing means share no row with its own, (n,) bool.
+
+    Of a short run not more than an eighth on either side is given up for that.
+    """
     inside = np.flatnonzero(block == number)
-    row = np.arange(len(block))
-    near = (row > inside[0] - max(_SPANS)) & (row < inside[-1] + max(_SPANS)) & (run == run[inside[0]])
-    return ~near
+    row, own = np.arange(len(block)), run == run[inside[0]]
+    reach = min(max(_SPANS), max(np.count_nonzero(own) // 8, 1))
+    return ~((row > inside[0] - reach) & (row < inside[-1] + reach) & own)
 
 
 def _surprise(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:

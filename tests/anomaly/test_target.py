@@ -148,7 +148,7 @@ def test_a_target_is_a_mapping_and_needs_the_columns_it_limits():
 
 
 def test_whole_runs_are_held_out_and_rows_near_a_block_are_in_no_training_part():
-    run = np.repeat([0, 1, 2], [500, 200, 200])
+    run = np.repeat([0, 1, 2], [800, 200, 200])
     block = _blocks(run)
     assert [len(np.unique(block[run == number])) for number in (0, 1, 2)] == [3, 1, 1]
     assert np.bincount(_blocks(np.zeros(100, dtype=int))).tolist() == [20] * 5
