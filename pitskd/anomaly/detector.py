@@ -269,7 +269,11 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         check_same_index("normal", normal, frame, "Use normal.loc[X.index].")
         known = self._read_known(normal, len(rows))
         rate, rows_per_day = self._asked()
-        trained = train(self, rows[kept], run[kept], None if Z is None else Z[kept], known[kept], horizons)
+        # Around zero, what is left of large readings keeps its digits, the same ones row by row as in arrays.
+        self._centre = _centre_of(rows[known])
+        trained = train(
+            self, rows[kept] - self._centre, run[kept], None if Z is None else Z[kept], known[kept], horizons
+        )
         self.scorer_ = trained.scorer
         self.normal_rows_ = np.zeros(len(rows), dtype=bool)
         self.normal_rows_[kept] = trained.normal
@@ -408,7 +412,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         frame = as_frame(X)
         rows = self._read(X if frame is None else frame, reset=False)
         run, repeated = self.clock_.runs(self.clock_.read(None if frame is None else frame.index), len(rows))
-        rows, run = rows[~repeated], run[~repeated]
+        rows, run = rows[~repeated] - self._centre, run[~repeated]
         absent = np.isnan(rows).sum(axis=1)
         scores = self._smoothed(rows, run, self.scorer_.raw_scores, 1.0)
         forced = (absent > 0) if self.missing == "flag" else np.zeros(len(rows), dtype=bool)
@@ -548,7 +552,7 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         n_streams = None if isinstance(x, Mapping) or np.ndim(x) < 2 else len(x)
         return Stream(
             self.scorer_, self.calibration_, self._smoothing, n_streams,
-            missing=self.missing, clock=self.clock_, names=self._columns,
+            missing=self.missing, clock=self.clock_, names=self._columns, centre=self._centre,
         )  # fmt: skip
 
     def save_state(self, path: Any) -> None:
@@ -592,6 +596,14 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         stream.restore(state)
         self.stream_ = stream
         return self
+
+
+def _centre_of(rows: np.ndarray) -> np.ndarray:
+    """Return a value in the middle of each sensor; 0 where nothing was measured."""
+    measured = ~np.isnan(rows).all(axis=0)
+    centre = np.zeros(rows.shape[1])
+    centre[measured] = np.nanmedian(rows[:, measured], axis=0)
+    return centre
 
 
 def _warn_if_short(n_rows: int, smoothing: int, rate: float, rows_per_day: float | None) -> None:

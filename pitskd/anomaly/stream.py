@@ -73,6 +73,8 @@ class Stream:
     clock : Clock
     names : tuple or None
         Names of the sensors.
+    centre : ndarray of shape (n_channels,)
+        What rows are counted from.
     """
 
     def __init__(
@@ -85,9 +87,10 @@ class Stream:
         missing: str,
         clock: Clock,
         names: tuple[Any, ...] | None,
+        centre: np.ndarray,
     ) -> None:
         self.scorer, self.calibration, self.n_streams = scorer, calibration, n_streams
-        self.missing, self.clock, self.names = missing, clock, names
+        self.missing, self.clock, self.names, self.centre = missing, clock, names, centre
         width = 1 if n_streams is None else max(n_streams, 1)
         self.shape = (width, scorer.n_channels)
         self.row_shape = self.shape[1:] if n_streams is None else self.shape
@@ -119,7 +122,7 @@ class Stream:
         if time is not None and not self._advance(time):
             assert self.last is not None
             return self.last
-        self.last = self.step(rows, n_missing, adaptation)
+        self.last = self.step(rows - self.centre, n_missing, adaptation)
         return self.last
 
     def _read(self, x: Any) -> np.ndarray:
@@ -267,7 +270,7 @@ class Stream:
         """Return a digest of what scores and alarms depend on."""
         digest = hashlib.sha256()
         settings = np.array([self.calibration.threshold, self.calibration.drift, self.smoother.length])
-        for array in (*self.scorer.identity(), settings):
+        for array in (*self.scorer.identity(), self.centre, settings):
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr((self.names, self.missing, self.calibration.debounce, self.calibration.patience)).encode())
         return digest.hexdigest()

@@ -532,3 +532,10 @@ def test_what_was_learnt_outlives_a_gap_and_not_a_reset(fitted, simulate, framed
     learnt.reset()
     fresh.reset()
     assert table(feed(learnt, later)).tolist() == table(feed(fresh, later)).tolist()
+
+
+def test_readings_far_from_zero_lose_no_digits_row_by_row(simulate):
+    rows = 1e6 + simulate(900)  # noise of one beside a million
+    detector = PrivilegedAnomalyDetector(smoothing=3).fit(rows[:600])
+    said = [detector.update(row).score for row in rows[600:]]
+    np.testing.assert_allclose(said, detector.detect(rows[600:])["score"], rtol=1e-10)
