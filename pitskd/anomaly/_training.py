@@ -58,7 +58,7 @@ def train(
     lesson = _learn(detector, log, horizons)
     seen = log.rows[log.usable]
     forest = Forest(seen, lesson.block[log.usable], detector.random_state) if detector.isolation_forest else None
-    constant = _constant(seen, getattr(detector, "feature_names_in_", None))
+    constant = _constant(seen, detector._centre, getattr(detector, "feature_names_in_", None))
     head = Head(lesson.student, lesson.innovations, seen.mean(axis=0), constant, detector.memory, forest)
     if detector.calibration_size is not None:
         return Trained(head, normal, _scores_behind(head, cut, rows, run, normal), lesson=lesson)
@@ -94,9 +94,9 @@ def _learn(detector: Any, log: Log, horizons: tuple[int, ...]) -> Lesson:
     return learn_estimator(log, horizons, n_lags or 1, detector.student)
 
 
-def _constant(rows: np.ndarray, names: Any) -> np.ndarray:
-    """Return which sensors never moved, with a warning that names them."""
-    constant = np.ptp(rows, axis=0) <= _ROUNDING * np.abs(rows).max(axis=0)
+def _constant(rows: np.ndarray, centre: np.ndarray, names: Any) -> np.ndarray:
+    """Return which sensors never moved but for rounding, with a warning that names them."""
+    constant = np.ptp(rows, axis=0) <= _ROUNDING * np.abs(rows + centre).max(axis=0)
     if constant.any():
         known = [f"x{number}" for number in range(len(constant))] if names is None else names
         stuck = ", ".join(str(name) for name, still in zip(known, constant, strict=True) if still)

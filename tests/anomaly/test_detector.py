@@ -508,3 +508,11 @@ def test_with_drift_a_slow_change_of_the_score_is_followed(simulate):
     following = PrivilegedAnomalyDetector(**settings, drift=200).fit(rows[:1000])
     assert far(plain, louder) > 0.5
     assert far(following, louder) < 0.1
+
+
+def test_a_sensor_that_moves_by_rounding_only_never_moved(simulate):
+    rows = simulate(400)
+    rows[:, 1] = 4.1 + np.spacing(4.1) * (np.arange(400) % 3)
+    with pytest.warns(UserWarning, match="never move in the rows to learn from: x1"):
+        detector = PrivilegedAnomalyDetector(n_lags=1).fit(rows)
+    assert (detector.contributions(rows)[20:, 1] == 0.0).all()
