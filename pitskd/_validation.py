@@ -235,9 +235,15 @@ def check_text_free(name: str, values: Any) -> None:
         raise wrong(name, "numbers", str(found[0]), step)
 
 
+def has_finite_sum(array: np.ndarray) -> bool:
+    """Tell at the price of one pass that all values are finite; of huge ones it may not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
+
+
 def check_complete(name: str, array: np.ndarray, *, allow_nan: bool, step: str) -> np.ndarray:
     """Return the array if it holds no infinity and, unless allowed, no NaN."""
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and not has_finite_sum(array):
         infinite, missing = np.isinf(array), np.isnan(array)
         bad = infinite if allow_nan else infinite | missing
         if bad.any():

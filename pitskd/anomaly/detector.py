@@ -12,7 +12,15 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pitskd._series import as_frame
-from pitskd._validation import check_complete, check_floats, check_same_index, check_same_rows, check_text_free, wrong
+from pitskd._validation import (
+    check_complete,
+    check_floats,
+    check_same_index,
+    check_same_rows,
+    check_text_free,
+    has_finite_sum,
+    wrong,
+)
 from pitskd.anomaly._clock import Clock
 from pitskd.anomaly._settings import check_settings, seconds_of
 from pitskd.anomaly._training import train
@@ -412,8 +420,10 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
         frame = as_frame(X)
         rows = self._read(X if frame is None else frame, reset=False)
         run, repeated = self.clock_.runs(self.clock_.read(None if frame is None else frame.index), len(rows))
-        rows, run = rows[~repeated] - self._centre, run[~repeated]
-        absent = np.isnan(rows).sum(axis=1)
+        if repeated.any():
+            rows, run = rows[~repeated], run[~repeated]
+        rows = rows - self._centre
+        absent = np.zeros(len(rows), dtype=np.int64) if has_finite_sum(rows) else np.isnan(rows).sum(axis=1)
         scores = self._smoothed(rows, run, self.scorer_.raw_scores, 1.0)
         forced = (absent > 0) if self.missing == "flag" else np.zeros(len(rows), dtype=bool)
         levels, alarms = self.calibration_.follow(scores, forced)
