@@ -80,11 +80,11 @@ class Head(Scorer):
         # What the square of a sensor is expected to be: those that never moved have none.
         self.square = ~constant * (self.n_channels / max(np.count_nonzero(~constant), 1)) / self.n_innovations
         self.roots = [self._root(known, g) for g in range(1, self.n_horizons + 1)]
-        self.unit = np.sqrt(np.mean(known[:, 0] ** 2, axis=0)) if len(known) else np.ones(self.n_channels)
+        self.unit = np.sqrt(np.mean(known[:, 0] ** 2, axis=0))
         self.unit = np.where(self.unit > 0, self.unit, 1.0)
         self._solvers: dict[tuple[bytes, int], np.ndarray] = {}
         self.inflation = 1.0
-        if memory is not None and len(known):
+        if memory is not None:
             z = known.reshape(len(known), -1) @ self.roots[-1]
             self.inflation = float(self._add_memory(z, np.zeros((1, z.shape[1])), 0)[0].sum(axis=1).mean() * 2.0 - 1.0)
             self.inflation = max(self.inflation, _LEAST_INFLATION)

@@ -43,17 +43,17 @@ class Page:
         return self.values[:, self.first : self.first + self.width]
 
 
-class RunningOneStep(Running):
-    """Streams of a linear student of the next row: forecast, difference and whitening are one product."""
+class _Paged(Running):
+    """What every stream of a head has: a page of rows, a moving average, and offsets that were learnt."""
 
     STATE = ("age", "adapted", "offset", "average")
 
-    def __init__(self, head: Head, n_streams: int) -> None:
-        self.head, self.n_lags = head, head.student.n_lags
-        self.page = Page(n_streams, self.n_lags + 1, head.n_channels)
-        self.offset = np.zeros((n_streams, head.n_channels))  # what slow adaptation has learnt
+    def __init__(self, head: Head, n_streams: int, n_rows: int) -> None:
+        self.head = head
+        self.page = Page(n_streams, n_rows, head.n_channels)
+        self.offset = np.zeros((n_streams, head.n_innovations))  # what slow adaptation has learnt
         self.adapted = False
-        self.average = np.zeros((n_streams, head.n_channels))
+        self.average = np.zeros((n_streams, head.n_innovations))
         self.restart()
 
     def restart(self) -> None:
@@ -70,6 +70,19 @@ class RunningOneStep(Running):
         super().restore(state)
         for name in Page.STATE:
             setattr(self.page, name, state[f"page_{name}"])
+
+    def _learn(self, innovations: np.ndarray, calm: np.ndarray, share: float) -> None:
+        """Move the offsets of calm streams a share towards innovations."""
+        self.offset += np.where(calm, share, 0.0)[:, None] * innovations
+        self.adapted = True
+
+
+class RunningOneStep(_Paged):
+    """Streams of a linear student of the next row: forecast, difference and whitening are one product."""
+
+    def __init__(self, head: Head, n_streams: int) -> None:
+        self.n_lags = head.student.n_lags
+        super().__init__(head, n_streams, self.n_lags + 1)
 
     def step(self, rows: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
         """Take the next row of every stream, return each sensor's part of its raw score, (n_streams, c)."""
@@ -104,42 +117,27 @@ class RunningOneStep(Running):
         if self.age > self.n_lags:
             window, n_channels = self.page.newest(), self.head.n_channels
             innovations = window[:, -n_channels:] - self._forecast(window[:, :-n_channels])
-            self.offset += np.where(calm, share, 0.0)[:, None] * innovations
-            self.adapted = True
+            self._learn(innovations, calm, share)
 
 
-class RunningHead(Running):
+class RunningHead(_Paged):
     """Past rows and the forecasts made from them."""
 
-    STATE = ("age", "adapted", "offset", "average")
-
     def __init__(self, head: Head, n_streams: int) -> None:
-        self.head, self.n_history = head, head.n_history
+        self.n_history = head.n_history
         self.n_lags, self.horizons = head.student.n_lags, head.student.horizons
-        self.page = Page(n_streams, self.n_lags, head.n_channels)
         # Of every horizon the last forecasts, each (n_streams, c), in the place of the row that they are of.
         self.ahead = [[np.zeros((n_streams, head.n_channels))] * horizon for horizon in self.horizons]
-        self.offset = np.zeros((n_streams, head.n_innovations))  # what slow adaptation has learnt
-        self.adapted = False
-        self.average = np.zeros((n_streams, head.n_innovations))
         self.innovations: np.ndarray | None = None
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget the past rows, as behind a gap; what was learnt stays."""
-        self.age = 0
-        self.average[:] = 0.0
+        super().__init__(head, n_streams, self.n_lags)
 
     def state(self) -> dict[str, Any]:
         """Return all that the next row needs."""
-        page = {f"page_{name}": getattr(self.page, name) for name in Page.STATE}
-        return super().state() | page | {f"ahead_{n}": np.array(kept) for n, kept in enumerate(self.ahead)}
+        return super().state() | {f"ahead_{n}": np.array(kept) for n, kept in enumerate(self.ahead)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
         super().restore(state)
-        for name in Page.STATE:
-            setattr(self.page, name, state[f"page_{name}"])
         self.ahead = [list(state[f"ahead_{n}"]) for n in range(len(self.horizons))]
 
     def step(self, rows: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
@@ -189,5 +187,4 @@ class RunningHead(Running):
     def adapt(self, calm: np.ndarray, share: float) -> None:
         """Move the offsets of calm streams a share towards their innovations."""
         if self.innovations is not None:
-            self.offset += np.where(calm, share, 0.0)[:, None] * self.innovations
-            self.adapted = True
+            self._learn(self.innovations, calm, share)
