@@ -175,10 +175,10 @@ def test_a_scored_file_is_drawn(files, tmp_path):
 
 def test_every_setting_of_the_detector_is_an_option_of_the_same_name():
     settings = set(inspect.signature(PrivilegedAnomalyDetector).parameters)
-    options = set(inspect.signature(cli.detect).parameters)
+    options = set(inspect.signature(cli.detection.detect).parameters)
     in_python_only = {"student"}
-    assert set(cli._PARAMETERS) <= settings
-    assert settings & options == set(cli._PARAMETERS) == settings - in_python_only
+    assert set(cli.detection._PARAMETERS) <= settings
+    assert settings & options == set(cli.detection._PARAMETERS) == settings - in_python_only
 
 
 def test_settings_reach_the_detector(files, tmp_path):

@@ -19,6 +19,7 @@ ROOMS = [
         "_files",
         "_series",
         "windows",
+        "parts",
         "datasets",
         "metrics",
         "_lessons",
@@ -39,7 +40,7 @@ ROOMS = [
         "training",
         "neural",
     ),
-    *("lupi", "persistence", "anomaly", "compression", "experiments", "cli"),
+    *("lupi", "persistence", "forecasting", "anomaly", "compression", "experiments", "cli"),
 ]
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "matplotlib")
 EXPORTED_ROOMS = ("windows", "datasets", "metrics", "linear", "distillation", "privileged", "anomaly")

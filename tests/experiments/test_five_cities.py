@@ -513,8 +513,9 @@ def test_options_before_the_part_are_refused(tmp_path):
 
 
 def test_beside_the_other_parts_fewer_draws_are_taken(two_cities, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_DRAWS_BESIDE_OTHERS", 2)
-    monkeypatch.setattr(cli, "_PARTS", {"five-cities": (cli._five_cities, ""), "again": (cli._five_cities, "")})
+    monkeypatch.setattr(cli.reproduction, "_DRAWS_BESIDE_OTHERS", 2)
+    city = cli.reproduction._five_cities, ""
+    monkeypatch.setattr(cli.reproduction, "_PARTS", {"five-cities": city, "again": city})
     done = reproduce("--repeats", 3, "--jobs", 1, "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert "five-cities: 4 tasks x 2 resamples" in done.output

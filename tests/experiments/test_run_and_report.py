@@ -209,7 +209,7 @@ def quick_parts(small_simulation, monkeypatch):
         raise DatasetError("pm25 is not here. Put it there.")
 
     parts = {"simulations": (lambda data_home: ([small_simulation], {}), ""), "pm25": (missing, "")}
-    monkeypatch.setattr(cli, "_PARTS", parts)
+    monkeypatch.setattr(cli.reproduction, "_PARTS", parts)
 
 
 def test_the_command_runs_what_it_can_and_says_what_was_left_out(quick_parts, tmp_path):

@@ -1,18 +1,16 @@
-"""The command `pitskd`."""
+"""The command `pitskd reproduce`: the public protocols."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-app = typer.Typer(
-    help="Privileged-information distillation of time series.", no_args_is_help=True, add_completion=False
-)
+__all__: list[str] = []
+
 _FIVE_CITIES, _EVENTS, _ANOMALIES = "five-cities", "events", "anomalies"
 # The largest parts: beside the others they take no more draws than these.
 _LARGEST, _DRAWS_BESIDE_OTHERS = (_FIVE_CITIES, _EVENTS), 20
@@ -25,13 +23,6 @@ reproduce = typer.Typer(
     + _FEWER,
     invoke_without_command=True,
 )
-app.add_typer(reproduce, name="reproduce")
-
-
-@app.callback()
-def main() -> None:
-    """Keep `reproduce` a command of its own, also while it is the only one."""
-
 
 Repeats = Annotated[int, typer.Option(min=2, help="Resamples per task; seeds SEED .. SEED + REPEATS - 1.")]
 
@@ -262,142 +253,3 @@ def _reproduce(plans: dict[str, _Plan], jobs: int, seed: int, out: Path, data_ho
 def _shown(table: Any) -> str:
     columns = ["task", "tuned baseline", "student", "teacher", "difference", "lower", "upper", "n_splits", "verdict"]
     return table.reindex(columns=columns).round(4).to_string(index=False)
-
-
-def _names(listed: str | None) -> list[str]:
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]
-
-
-def _number_or_none(text: str) -> float | int | None:
-    if text.lower() == "none":
-        return None
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text} must be a number or none.") from None
-
-
-def _limits(listed: list[str]) -> dict[str, tuple[float | int | None, float | int | None]]:
-    """Return what NAME:LOW:HIGH says, as the detector takes it."""
-    limits = {}
-    for text in listed:
-        name, *pair = text.rsplit(":", 2)
-        if len(pair) != 2:
-            raise typer.BadParameter(f"{text} must be NAME:LOW:HIGH. Leave LOW or HIGH empty where there is no limit.")
-        limits[name] = tuple(_number_or_none(limit or "none") for limit in pair)
-    return limits
-
-
-def _read_horizons(listed: str | None) -> str | None:
-    if listed is not None and not (_names(listed) and all(part.isdecimal() for part in _names(listed))):
-        raise typer.BadParameter(f"{listed} must be integers separated by commas. Use e.g. 1,5,20.")
-    return listed
-
-
-_FILES, _STREAMS, _DETECTOR = "Files", "Stream", "Detector (defaults as in PrivilegedAnomalyDetector)"
-
-
-def _option(panel: str, text: str, **settings: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=panel, **settings)
-
-
-def _draw_timeline(detector: Any, rows: Any, path: Path) -> None:
-    from matplotlib.figure import Figure  # without pyplot no window system is asked for
-
-    from pitskd.experiments import AnomalyTimelineDisplay
-
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    AnomalyTimelineDisplay.from_estimator(detector, rows, ax=figure.subplots())
-    figure.savefig(path, dpi=130)
-
-
-@app.command()
-def detect(
-    train: Annotated[Path | None, _option(_FILES, "Log of normal operation with all sensors: CSV or Parquet.")] = None,
-    time: Annotated[
-        str | None, _option(_FILES, "Time column; default: the one named time, timestamp, datetime or date.")
-    ] = None,
-    columns: Annotated[str | None, _option(_FILES, "Sensors that stay, by commas; default: all others.")] = None,
-    privileged_columns: Annotated[
-        str | None, _option(_FILES, "Sensors that will not be there, separated by commas.")
-    ] = None,
-    model: Annotated[Path | None, _option(_FILES, "Model file: written with --train, else read.")] = None,
-    score: Annotated[Path | None, _option(_FILES, "File to score: CSV or Parquet.")] = None,
-    out: Annotated[Path | None, _option(_FILES, "Where the scores go: .csv, .jsonl or .parquet.")] = None,
-    plot: Annotated[Path | None, _option(_FILES, "Timeline of the scored file: .png, .svg or .pdf.")] = None,
-    stream: Annotated[str | None, _option(_STREAMS, "- for standard input, or a file: CSV or JSON lines.")] = None,
-    state: Annotated[
-        Path | None, _option(_STREAMS, "State of the stream: gone on from if it exists, written at the end.")
-    ] = None,
-    learn: Annotated[bool, _option(_STREAMS, "Adapt slowly while no alarm lasts.")] = False,
-    horizons: Annotated[
-        str | None, _option(_DETECTOR, "Rows ahead, separated by commas, e.g. 1,5,20.", callback=_read_horizons)
-    ] = None,
-    n_lags: Annotated[int | None, _option(_DETECTOR, "Rows seen; default: by held-out likelihood.")] = None,
-    memory: Annotated[str | None, _option(_DETECTOR, "Weight of the newest row in a moving average, or none.")] = None,
-    isolation_forest: Annotated[bool | None, _option(_DETECTOR, "Ask an isolation forest too.")] = None,
-    curate: Annotated[
-        str | None, _option(_DETECTOR, "Leave out rows that were not normal: privileged or self.")
-    ] = None,
-    contamination: Annotated[float | None, _option(_DETECTOR, "About the share of such rows, if it is known.")] = None,
-    target: Annotated[
-        list[str] | None, _option(_DETECTOR, "Alarm when a privileged column would be outside: NAME:LOW:HIGH.")
-    ] = None,
-    smoothing: Annotated[int | None, _option(_DETECTOR, "Rows of the trailing mean.")] = None,
-    false_alarm_rate: Annotated[float | None, _option(_DETECTOR, "Share of normal rows alarmed.")] = None,
-    false_alarms_per_day: Annotated[float | None, _option(_DETECTOR, "Instead: false alarms per day.")] = None,
-    calibration: Annotated[str | None, _option(_DETECTOR, "pot or conformal.")] = None,
-    calibration_size: Annotated[float | None, _option(_DETECTOR, "Share of the log held out.")] = None,
-    drift: Annotated[int | None, _option(_DETECTOR, "Rows of the drifting median.")] = None,
-    patience: Annotated[str | None, _option(_DETECTOR, "Rows of an alarm before drift goes on, or none.")] = None,
-    alarm_after: Annotated[int | None, _option(_DETECTOR, "Rows above the threshold before an alarm.")] = None,
-    clear_after: Annotated[int | None, _option(_DETECTOR, "Rows below the threshold that end it.")] = None,
-    missing: Annotated[str | None, _option(_DETECTOR, "marginal, flag or raise.")] = None,
-    max_gap: Annotated[str | None, _option(_DETECTOR, "Longest step inside a run, e.g. 30s.")] = None,
-    period: Annotated[str | None, _option(_DETECTOR, "Time between rows where no clock tells, e.g. 1s.")] = None,
-    adaptation: Annotated[float | None, _option(_DETECTOR, "Share per row by which --learn moves.")] = None,
-    random_state: Annotated[int | None, _option(_DETECTOR, "Seed.")] = None,
-) -> None:
-    """Find anomalies: train on a log, score a file, or follow a stream line by line.
-
-    A stream is answered with one JSON object per row. Exit code 0; 2 where what was asked for is wrong, and then
-    nothing was written; 3 where a stream had malformed lines, each named on standard error and left out; 1 where a
-    file could not be written.
-    """
-    from pitskd.anomaly.command import Plan, prepare
-
-    settings = {name: value for name, value in locals().items() if name in _PARAMETERS and value is not None}
-    if horizons is not None:
-        settings["horizons"] = tuple(map(int, _names(horizons)))
-    settings |= {name: _number_or_none(settings[name]) for name in ("memory", "patience") if name in settings}
-    if target:
-        settings["target"] = _limits(target)
-    files = {"train": train, "time": time, "model": model, "score": score, "out": out, "plot": plot}
-    plan = Plan(
-        **files, columns=_names(columns), privileged_columns=_names(privileged_columns),
-        stream=stream, state=state, learn=learn,
-    )  # fmt: skip
-    try:
-        job = prepare(plan, settings, _say, _draw_timeline)
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
-        code = job()
-    except OSError as error:  # a full disk, say
-        _say(f"cannot go on: {error}")
-        code = 1
-    raise typer.Exit(code)
-
-
-# Options that are parameters of the detector, by the same names.
-_PARAMETERS = (
-    *("horizons", "n_lags", "memory", "isolation_forest", "curate", "contamination", "patience", "smoothing"),
-    *("target", "false_alarm_rate", "false_alarms_per_day", "calibration"),
-    *("calibration_size", "drift", "alarm_after", "clear_after", "missing", "max_gap", "period", "adaptation"),
-    "random_state",
-)
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # nobody listens
-        typer.echo(line, err=True)
