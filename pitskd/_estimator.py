@@ -32,6 +32,7 @@ class Distillation(BaseEstimator, ABC):
 
     student_: Any
     _learner, _predictor = "teacher", "student"  # who sees the middle, and X, in errors; empty: no NaN ever
+    _caller = 3  # frames from a warning to whoever called `fit`
     __metadata_request__fit = {"X_privileged": True}  # noqa: RUF012  scikit-learn reads this name from the class
 
     @abstractmethod
@@ -60,30 +61,41 @@ class Distillation(BaseEstimator, ABC):
         self, task: Task, X: Any, y: Any, X_privileged: Any, sample_weight: Any, imitations: set[float]
     ) -> Lesson:
         """Check every argument before any work."""
+        lesson = self._read_rows(task, X, y, X_privileged, sample_weight)
+        self._check_lesson(task, lesson, imitations if lesson.privileged.any() else {0.0})
+        return lesson
+
+    def _read_rows(
+        self, task: Task, X: Any, y: Any, X_privileged: Any, sample_weight: Any, *, reset: bool = True, least: int = 2
+    ) -> Lesson:
+        """Return rows as a lesson; unless `reset`, they must look like the rows before."""
         if y is None:
             step = f"{type(self).__name__} requires y to be passed, but the target y is None."
             raise wrong("y", "one target per row of X", None, step)
         self._check_settings(task)
         if X_privileged is not None:
             check_same_index("X_privileged", X_privileged, X, "Use X_privileged.loc[X.index].")
-        flat, self._trailing_shape = flatten("X", X)
+        if reset:
+            flat, self._trailing_shape = flatten("X", X)
+        else:
+            flat = self._flattened(X)
         check_text_free("X", flat)
-        array = validate_data(self, flat, ensure_all_finite=False, ensure_min_samples=2)
+        array = validate_data(self, flat, ensure_all_finite=False, ensure_min_samples=least, reset=reset)
         self._check_missing(array, self._template())
         targets, hard, labelled = task.read(y)
         check_same_rows("y", len(hard), len(array), "Pass one target per row.")
         read = read_privileged(array, X_privileged, self._sees_both(), lambda: self._allows_holes(task), self._learner)
-        self._remember(read.names)
+        if reset:
+            self._remember(read.names)
         weight = sample_weight
         if weight is not None:
-            weight = check_weights("sample_weight", _check_sample_weight(weight, array, dtype=np.float64))
+            weight = _check_sample_weight(weight, array, dtype=np.float64)
+            weight = check_weights("sample_weight", weight, some=least > 1)
         features, names = self._names(), read.names
         if names is not None and self._sees_both():
             names = None if features is None else (*features, *names)
         window = self._trailing_shape if len(self._trailing_shape) == 2 else array.shape[1:]
-        lesson = Lesson(array, targets, hard, labelled, read.Z, read.rows, weight, names, features, window, read.shape)
-        self._check_lesson(task, lesson, imitations if read.rows.any() else {0.0})
-        return lesson
+        return Lesson(array, targets, hard, labelled, read.Z, read.rows, weight, names, features, window, read.shape)
 
     def _names(self) -> tuple[str, ...] | None:
         names = getattr(self, "feature_names_in_", None)
@@ -113,21 +125,26 @@ class Distillation(BaseEstimator, ABC):
             f"X_privileged is None or empty: {type(self).__name__} learns from hard targets only. "
             "Pass X_privileged to fit, or imitation=0 if this is meant.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=self._caller,
         )
         return False
 
     def _inputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
+        flat = self._flattened(X)
+        check_text_free("X", flat)
+        array = validate_data(self, flat, ensure_all_finite=False, reset=False)
+        return self._check_missing(array, self.student_)
+
+    def _flattened(self, X: Any) -> Any:
+        """Return windows flattened, if they have the shape of those before."""
         flat, trailing = flatten("X", X)
         if 2 in (len(trailing), len(self._trailing_shape)) and trailing != self._trailing_shape:
             raise wrong(
                 "X", f"of shape (n, {', '.join(map(str, self._trailing_shape))}) as in fit", f"shape {np.shape(X)}",
                 "Pass windows of the same length and channels.",
             )  # fmt: skip
-        check_text_free("X", flat)
-        array = validate_data(self, flat, ensure_all_finite=False, reset=False)
-        return self._check_missing(array, self.student_)
+        return flat
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict with the student alone.

@@ -22,7 +22,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, has_fit_parameter
 
-from pitskd._validation import check_finite, check_floats, check_model, check_positions, check_two_classes, wrong
+from pitskd._validation import (
+    check_finite,
+    check_floats,
+    check_model,
+    check_positions,
+    check_two_classes,
+    has_finite_sum,
+    wrong,
+)
 
 __all__: list[str] = []
 
@@ -128,9 +136,11 @@ class Regression(Task):
         if y.ndim not in (1, 2):
             raise wrong("y", "of shape (n,) or (n, n_targets)", f"shape {y.shape}", "Pass one column per target.")
         matrix = y.reshape(len(y), -1).astype(np.float64, copy=False)
+        self.one_target = y.ndim == 1
+        if has_finite_sum(matrix):
+            return y, matrix, np.ones(len(y), dtype=bool)
         labelled = ~np.isnan(matrix).any(axis=1)
         check_finite("y", matrix[labelled], "Drop or mend these targets.")
-        self.one_target = y.ndim == 1
         return y, np.where(labelled[:, None], matrix, 0.0), labelled
 
     def can_learn(self, hard: np.ndarray) -> bool:

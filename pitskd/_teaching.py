@@ -17,7 +17,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from pitskd._lessons import Folds, Lesson, Task, check_takes_weights, fit_weighted, split_rows
-from pitskd._validation import check_finite, check_floats, check_same_rows, wrong
+from pitskd._validation import check_finite, check_floats, check_same_rows, has_finite_sum, wrong
 
 __all__: list[str] = []
 
@@ -171,6 +171,9 @@ def read_privileged(
     check_same_rows("X_privileged", len(Z), len(X), "Pass the rows of the same windows, e.g. `w.take(rows)`.")
     if Z.shape[1] == 0 and not sees_both:
         return nothing
+    if has_finite_sum(Z) and (not sees_both or has_finite_sum(X)):
+        seen = np.hstack([X, Z]) if sees_both else Z
+        return Privilege(seen, np.ones(len(X), dtype=bool), names, shape if len(shape) == 2 else Z.shape[1:])
     missing = np.isnan(Z)
     check_finite("X_privileged", np.where(missing, 0.0, Z), "Replace infinities by NaN or a bound.")
     privileged = np.logical_not(missing.all(axis=1)) if Z.shape[1] else np.ones(len(X), dtype=bool)

@@ -194,9 +194,9 @@ def check_splitter(name: str, value: Any, step: str) -> None:
         raise wrong(name, "an integer of at least 2 or a splitter", value, step)
 
 
-def check_weights(name: str, values: np.ndarray) -> np.ndarray:
-    """Return weights if none is negative and one at least is positive."""
-    if (values < 0).any() or not (values > 0).any():
+def check_weights(name: str, values: np.ndarray, *, some: bool = True) -> np.ndarray:
+    """Return weights if none is negative and, with `some`, one at least is positive."""
+    if (values < 0).any() or (some and not (values > 0).any()):
         raise wrong(name, "at least 0, and above 0 in some row", values, "Drop rows that shall not count.")
     return values
 
@@ -259,3 +259,19 @@ def check_model(name: str, value: Any, kind: str) -> None:
         raise wrong(
             name, f"a {kind}, an estimator with fit", value, "Pass an instance, or None for the default.", TypeError
         )
+
+
+def check_continued(model: Any, fitted: str) -> None:
+    """Refuse to add rows to a fit that has kept no sums, told by an attribute that both kinds of fit set."""
+    if hasattr(model, fitted) and not hasattr(model, "statistics_"):
+        step = "Call partial_fit from the start: sklearn.base.clone(model).partial_fit(...)."
+        raise wrong("partial_fit", "called on a model that partial_fit has fitted so far", "one that fit has", step)
+
+
+def check_mergeable(model: Any, other: Any) -> None:
+    """Refuse to merge with anything but sums of the same class."""
+    if type(other) is not type(model):
+        step = "Merge models of one class."
+        raise wrong("other", f"a {type(model).__name__}", type(other).__name__, step, TypeError)
+    if not hasattr(other, "statistics_"):
+        raise wrong("other", "a model with rows from partial_fit", "one without", "Call other.partial_fit first.")

@@ -11,6 +11,7 @@ from pitskd._estimator import Distillation
 from pitskd._lessons import Classification, Lesson, Regression, Task
 from pitskd._teaching import Teaching, check_prefitted, check_privileged_rows
 from pitskd._validation import check_choice, check_fraction, check_integer, check_strength, wrong
+from pitskd.linear._evidence import RegressionRule
 from pitskd.linear._families import Rules, anchored_rules, calibrated, dynamics_rules, taught_targets
 from pitskd.linear._links import Chain
 from pitskd.linear._paths import logistic_path, ridge_path
@@ -21,19 +22,6 @@ from pitskd.linear.tuned import location_and_scale, log_probabilities
 __all__: list[str] = []
 
 _ANCHORS = np.logspace(-4, 5, 10)
-
-
-@dataclass(frozen=True, eq=False)
-class RegressionRule:
-    """A linear student."""
-
-    coef_: np.ndarray  # (k, d)
-    intercept_: np.ndarray  # (k,)
-    one_target: bool
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        values = X @ self.coef_.T + self.intercept_
-        return values[:, 0] if self.one_target else values
 
 
 @dataclass(frozen=True, eq=False)

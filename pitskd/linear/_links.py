@@ -158,12 +158,12 @@ class SingleChain(_Chained):
         link = self._default_link(task, penalty) if self.link is None else self.link
         walk = self._walk()
         if imitation > 0.0 and penalty == 0.0 and self.link is None and not self.stationary:
-            _warn_if_idle(walk, lesson)
+            _warn_if_idle(walk, lesson, self._caller)
         self.links_ = Chain(task, link, imitation, walk, penalty).links(lesson)
         return self._finish(task)
 
 
-def _warn_if_idle(walk: Walk, lesson: Lesson) -> None:
+def _warn_if_idle(walk: Walk, lesson: Lesson, caller: int) -> None:
     """Name the chains that provably teach nothing (methods: chain distillation)."""
     n_rows = np.count_nonzero(lesson.counts & lesson.privileged)
     widest = max(state.shape[1] for state in walk.of(lesson)[1:])
@@ -172,7 +172,7 @@ def _warn_if_idle(walk: Walk, lesson: Lesson) -> None:
             f"penalty=0 lets a link of {widest} columns reproduce the targets of {n_rows} rows exactly: what lies "
             "after it in the chain teaches nothing. Use a penalty above 0, e.g. 1.0.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=caller,
         )
 
 

@@ -12,8 +12,11 @@ from sklearn.base import RegressorMixin
 
 from pitskd._estimator import Classifying
 from pitskd._lessons import Classification, Regression, Task
-from pitskd._validation import check_positive
+from pitskd._validation import check_fraction, check_positive, check_strength, wrong
+from pitskd.linear._accumulation import Accumulating
 from pitskd.linear._anchors import SearchedAnchored, SingleAnchored
+from pitskd.linear._evidence import Evidence, chain_links, dynamics_prior, shrunk
+from pitskd.linear._states import Walk
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 
 __all__ = [
@@ -24,7 +27,7 @@ __all__ = [
 ]
 
 
-class AnchoredDistillationRegressor(RegressorMixin, SingleAnchored):
+class AnchoredDistillationRegressor(RegressorMixin, Accumulating, SingleAnchored):
     """Ridge regression shrunk towards the rule that the values between input and target imply, not towards zero.
 
     The chain of Karlsson et al. lowers variance and adds bias where the series is not Markov; plain ridge regression
@@ -65,6 +68,8 @@ class AnchoredDistillationRegressor(RegressorMixin, SingleAnchored):
         The linear rule; `predict` is its own.
     teacher_ : estimator or None
         Fitted teacher, a pipeline with its scaler; None at ``target_imitation=0``.
+    statistics_ : object
+        What the rows given to `partial_fit` add up to; not after `fit`.
     n_features_in_ : int
         ``window * n_channels`` for windows.
     feature_names_in_, privileged_feature_names_in_ : ndarray of str
@@ -133,6 +138,33 @@ class AnchoredDistillationRegressor(RegressorMixin, SingleAnchored):
 
     def _task(self) -> Task:
         return Regression(TunedRidge())
+
+    def _is_taught(self) -> bool:
+        return self.towards == "dynamics" or self.imitation > 0.0
+
+    def _check_summable(self) -> None:
+        check_fraction("imitation", self.imitation, "Use 1.0 to learn from the link after alone.")
+        check_strength("anchor", self.anchor, "Use e.g. 10.0.", above=False)
+        check_strength("penalty", self.penalty, "Use e.g. 3.0.", above=False)
+        if check_fraction("target_imitation", self.target_imitation, "Use 0.0 for hard targets only.") > 0.0:
+            expected, step = "0.0 where rows are added up", "Use fit with all rows in memory."
+            raise wrong("target_imitation", expected, self.target_imitation, step)
+
+    def _check_evidence(self, evidence: Evidence) -> None:
+        columns = evidence.columns()
+        Walk("steps", self.static).check_rows(columns)
+        if evidence.privileged and self.towards == "dynamics":
+            self._check_dynamics(columns)
+        elif self._is_taught():
+            Walk(self.states, self.static).check_rows(columns)
+
+    def _learn(self, evidence: Evidence) -> None:
+        if evidence.privileged and self.towards == "dynamics":
+            prior = dynamics_prior(evidence, self.order, self.penalty)
+        else:
+            prior = chain_links(evidence, Walk(self.states, self.static), self.imitation, self.penalty)[0]
+        self.teacher_, (self.prior_coef_, self.prior_intercept_) = None, prior
+        self.coef_, self.intercept_ = shrunk(evidence, prior, self.anchor)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,7 +12,11 @@ from sklearn.base import RegressorMixin
 
 from pitskd._estimator import Classifying
 from pitskd._lessons import Classification, Regression, Task
+from pitskd._validation import check_fraction, check_strength, wrong
+from pitskd.linear._accumulation import Accumulating
+from pitskd.linear._evidence import Evidence, RegressionRule, chain_links
 from pitskd.linear._links import SearchedChain, SingleChain
+from pitskd.linear._states import Walk
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 
 __all__ = [
@@ -23,7 +27,7 @@ __all__ = [
 ]
 
 
-class ChainDistillationRegressor(RegressorMixin, SingleChain):
+class ChainDistillationRegressor(RegressorMixin, Accumulating, SingleChain):
     """Regression student that learns backwards through the values between input and target.
 
     The last link learns the target from the last privileged step; every link before it learns a mix of the target and
@@ -60,6 +64,8 @@ class ChainDistillationRegressor(RegressorMixin, SingleChain):
     coef_ : ndarray of shape (n_targets, n_features_in_)
         Of the student for features as given, where its link has any.
     intercept_ : ndarray of shape (n_targets,)
+    statistics_ : object
+        What the rows given to `partial_fit` add up to; not after `fit`. Such rows leave `links_` that are plain rules.
     n_features_in_ : int
         ``window * n_channels`` for windows.
     feature_names_in_, privileged_feature_names_in_ : ndarray of str
@@ -131,6 +137,25 @@ class ChainDistillationRegressor(RegressorMixin, SingleChain):
 
     def _task(self) -> Task:
         return Regression(TunedRidge())
+
+    def _is_taught(self) -> bool:
+        return self.imitation > 0.0
+
+    def _check_summable(self) -> None:
+        check_fraction("imitation", self.imitation, "Use 1.0 to learn from the link after alone.")
+        check_strength("penalty", self.penalty, "Use e.g. 1.0.", above=False)
+        if self.link is not None:
+            raise wrong("link", "None where rows are added up", self.link, "Use fit with all rows in memory.")
+
+    def _check_evidence(self, evidence: Evidence) -> None:
+        columns = evidence.columns()
+        Walk(static=self.static).check_rows(columns)
+        if self._is_taught():
+            self._walk().check_rows(columns)
+
+    def _learn(self, evidence: Evidence) -> None:
+        links = chain_links(evidence, self._walk(), self.imitation, self.penalty)
+        self.links_ = [RegressionRule(*link, evidence.one_target) for link in links]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from pitskd._validation import (
+    check_continued,
+    check_mergeable,
     check_penalties,
     check_rows_for_folds,
     check_soft_targets,
@@ -25,12 +27,15 @@ from pitskd._validation import (
     check_weights,
     wrong,
 )
+from pitskd.linear import _dask
+from pitskd.linear._moments import Affine, Moments, Segments, merged, ridge_rules
 from pitskd.linear._paths import logistic_path, ridge_grid, ridge_path
 
 __all__ = ["TunedLogisticRegression", "TunedRidge"]
 
 # Down to 1e-4: on noise-free series a stronger floor cripples the baseline and makes gains that are none.
 _PENALTIES = np.logspace(-4, 4, 9)
+_STRETCHES = 8  # that are kept for each fold where rows are added up
 
 
 class _Tuned(BaseEstimator, ABC):
@@ -42,14 +47,18 @@ class _Tuned(BaseEstimator, ABC):
 
     def _fit(self, X: np.ndarray, targets: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> None:
         penalties = self._penalty_grid()
-        self.held_out_losses_ = self._held_out_losses(X, targets, y, sample_weight, penalties)
-        if np.isnan(self.held_out_losses_).all():  # nothing to choose by: the penalty nearest to 1
-            best = int(np.argmin(np.abs(np.log(penalties + 1e-300))))
-        else:  # ties go to the strongest
-            best = len(penalties) - 1 - int(np.argmin(self.held_out_losses_[::-1]))
-        self.penalty_ = float(penalties[best])
+        best = self._choose(penalties, self._held_out_losses(X, targets, y, sample_weight, penalties))
         coef, intercept = self._paths(X, targets[None], penalties[best : best + 1], sample_weight)
         self.coef_, self.intercept_ = coef[0, 0], intercept[0, 0]
+
+    def _choose(self, penalties: np.ndarray, losses: np.ndarray) -> int:
+        """Return the place of the best penalty."""
+        if np.isnan(losses).all():  # nothing to choose by: the penalty nearest to 1
+            best = int(np.argmin(np.abs(np.log(penalties + 1e-300))))
+        else:  # ties go to the strongest
+            best = len(penalties) - 1 - int(np.argmin(losses[::-1]))
+        self.held_out_losses_, self.penalty_ = losses, float(penalties[best])
+        return best
 
     def _penalty_grid(self) -> np.ndarray:
         """Return the distinct penalties, ascending."""
@@ -162,6 +171,8 @@ class TunedRidge(RegressorMixin, _Tuned):
     coef_ : ndarray of shape (n_targets, n_features)
         For features as given.
     intercept_ : ndarray of shape (n_targets,)
+    statistics_ : object
+        What the rows given to `partial_fit` add up to; not after `fit`.
     n_features_in_ : int
 
     Examples
@@ -174,11 +185,12 @@ class TunedRidge(RegressorMixin, _Tuned):
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TunedRidge:
-        """Choose the penalty and fit.
+        """Choose the penalty and fit, to arrays in memory or of dask.
 
         Parameters
         ----------
         X : array of shape (n, d)
+            Blocks of a dask array are added up where they lie, as in `partial_fit`; y and weights must be its like.
         y : array of shape (n,) or (n, n_targets)
         sample_weight : array of shape (n,), default=None
 
@@ -186,12 +198,132 @@ class TunedRidge(RegressorMixin, _Tuned):
         -------
         self : TunedRidge
         """
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
-        weight = check_weights("sample_weight", _check_sample_weight(sample_weight, X, dtype=np.float64))
-        self._one_target = y.ndim == 1
-        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        self.__dict__.pop("statistics_", None)
+        given = {"X": X, "y": y, "X_privileged": None, "sample_weight": sample_weight}
+        if any(map(_dask.is_dask, given.values())):
+            self.__dict__.pop("coef_", None)
+            return self._take(_dask.summed(clone(self), given), least=2)
+        X, targets, weight = self._read(X, y, sample_weight, least=2)
         self._fit(X, targets, y, weight)
         return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TunedRidge:
+        """Learn from more rows; memory does not grow with their number.
+
+        With one penalty the result is that of `fit` on all rows so far. Where there is a choice, folds are cut between
+        parts, as near to those of `fit` as that allows (exactly, if all rows come at once); eight stretches a fold are
+        kept at most.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            One row or more.
+        y : array of shape (n,) or (n, n_targets)
+        sample_weight : array of shape (n,), default=None
+
+        Returns
+        -------
+        self : TunedRidge
+            Fitted once there are two rows.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; if `cv` is a splitter and there is a choice; or if the model was fitted by `fit`, which keeps no
+            sums.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pitskd import TunedRidge
+        >>> X = np.random.default_rng(0).normal(size=(60, 3))
+        >>> ridge = TunedRidge().partial_fit(X[:50], X[:50] @ [1.0, 2.0, 0.0] + 3.0)
+        >>> ridge.partial_fit(X[50:], X[50:] @ [1.0, 2.0, 0.0] + 3.0).predict([[1.0, 1.0, 1.0]]).round(2)
+        array([6.])
+        """
+        return self._take(self._evidence(X, y, None, sample_weight))
+
+    def merge(self, other: Any) -> TunedRidge:
+        """Take over what another model has learnt by `partial_fit`, as if its rows had come here next.
+
+        Parameters
+        ----------
+        other : TunedRidge
+            With rows of the same shape and columns; it is left as it is.
+
+        Returns
+        -------
+        self : TunedRidge
+
+        Raises
+        ------
+        ValueError
+            If the rows have another shape or other columns, or `other` has learnt from none.
+        TypeError
+            If `other` is of another class.
+        """
+        check_mergeable(self, other)
+        return self._take(other.statistics_)
+
+    def _read(self, X: Any, y: Any, sample_weight: Any, least: int, reset: bool = True) -> tuple[np.ndarray, ...]:
+        """Return rows, targets (n, k) and weights, checked."""
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=least, reset=reset)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        self._one_target = y.ndim == 1
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        return X, targets, check_weights("sample_weight", weight, some=least > 1)
+
+    def _evidence(self, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Segments:
+        """Return what rows add up to, all arguments checked; there is no privileged part."""
+        n_folds = self._n_folds()
+        check_continued(self, "coef_")
+        X, targets, weight = self._read(X, y, sample_weight, least=1, reset=not hasattr(self, "statistics_"))
+        names = getattr(self, "feature_names_in_", None)
+        cuts = np.array_split(np.arange(len(X)), min(n_folds, len(X)))
+        spans = [slice(rows[0], rows[-1] + 1) for rows in cuts]
+        weights = [None if sample_weight is None else weight[span] for span in spans]
+        parts = [Moments.of((X[span], targets[span]), part) for span, part in zip(spans, weights, strict=True)]
+        names = None if names is None else tuple(names)
+        most = 1 if n_folds == 1 else _STRETCHES * n_folds
+        return Segments(tuple(parts), X.shape[1], self._one_target, names, most)
+
+    def _n_folds(self) -> int:
+        """Return how many folds there are to choose by, 1 for no choice."""
+        if len(self._penalty_grid()) == 1:
+            return 1
+        if self.cv is not None and not isinstance(self.cv, int | np.integer):
+            expected = "an integer or None where rows are added up and several penalties are to be compared"
+            raise wrong("cv", expected, self.cv, "Use e.g. cv=5, or a single penalty.")
+        check_splitter("cv", self.cv, "Use e.g. 5 or TimeSeriesSplit().")
+        return 5 if self.cv is None else int(self.cv)
+
+    def _take(self, given: Segments, least: int = 1) -> TunedRidge:
+        """Add stretches and learn from all there are, if they suffice."""
+        known = given.shortened() if not hasattr(self, "statistics_") else self.statistics_.merged(given)
+        n_folds, penalties, total = self._n_folds(), self._penalty_grid(), known.total
+        if known.n_rows < least or (least > 1 and not total.weight):
+            raise wrong("X", f"of at least {least} rows with weight", f"{known.n_rows}", "Pass more rows.")
+        self.n_features_in_, self._one_target = known.n_features, known.one_target
+        if known.n_rows > 1 and total.weight:
+            best = self._choose(penalties, self._segment_losses(known, n_folds, penalties))
+            coef, intercept = ridge_rules(total, known.n_features, penalties[best : best + 1])
+            self.coef_, self.intercept_ = coef[0], intercept[0]
+        self.statistics_ = known
+        return self
+
+    def _segment_losses(self, known: Segments, n_folds: int, penalties: np.ndarray) -> np.ndarray:
+        """Return the held-out mean squared error at every penalty."""
+        d, folds = known.n_features, known.folds(n_folds)
+        losses, weight = np.zeros(len(penalties)), 0.0
+        for number, test in enumerate(folds):
+            train = merged(folds[:number] + folds[number + 1 :], len(test.mean))
+            if not train.weight:
+                raise wrong("cv", "a number of folds whose training parts have weight", self.cv, "Use fewer folds.")
+            for place, (coef, intercept) in enumerate(zip(*ridge_rules(train, d, penalties), strict=True)):
+                left = Affine(np.hstack([-coef, np.eye(len(coef))]), -intercept)
+                losses[place] += test.mapped(left).mean_square().mean() * test.weight if test.weight else 0.0
+            weight += test.weight
+        return losses / weight if weight else np.full(len(penalties), np.nan)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return predictions of shape (n,) or (n, n_targets)."""
