@@ -1,8 +1,9 @@
 """Rows a second and memory of `partial_fit` over many more rows than are held, beside scikit-learn's `Ridge`.
 
-Twenty million rows of 15 columns with one privileged step of 15 columns pass by in parts, each made anew. `Ridge` fits the
-15 columns of the rows that are in memory. Both run alternately in this process on one thread; making the rows is not
-counted. Usage: ``python benchmarks/bench_partial_fit.py [--rows 20000000] [--part 1000000]``.
+Twenty million rows of 15 columns with one privileged step of 15 columns pass by in parts, each made anew. `Ridge` fits
+the 15 columns of the rows that are in memory, with no middle. All run alternately in this process, on as many threads as
+BLAS has unless limited; making the rows is not counted.
+Usage: ``python benchmarks/bench_partial_fit.py [--rows 20000000] [--part 1000000] [--threads 1]``.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--part", type=int, default=1_000_000)
+    parser.add_argument("--threads", type=int, default=None)
     given = parser.parse_args()
     generator = np.random.default_rng(0)
     models = {
@@ -47,7 +49,7 @@ def main():
         "TunedRidge, one penalty (no middle)": TunedRidge(penalties=[1.0]),
     }
     spent, memory = dict.fromkeys([*models, "Ridge"], 0.0), []
-    with threadpool_limits(1):
+    with threadpool_limits(given.threads):
         for _ in range(given.rows // given.part):
             X, Z, y = rows(generator, given.part)
             for name, model in models.items():
@@ -56,7 +58,7 @@ def main():
             spent["Ridge"] += seconds(lambda: Ridge().fit(X, y))  # noqa: B023  called at once
             memory.append(resident())
     n = given.rows // given.part * given.part
-    print(f"{n} rows in parts of {given.part}, one thread")
+    print(f"{n} rows in parts of {given.part}, threads: {given.threads or 'all'}")
     for name, total in spent.items():
         print(f"{name:38} {n / total / 1e6:6.2f} million rows/s, {spent['Ridge'] / total:5.2f} x the rows/s of Ridge")
     shown = ", ".join(f"{value:.0f}" for value in memory[:: max(1, len(memory) // 8)])

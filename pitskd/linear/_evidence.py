@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -119,6 +120,17 @@ class Evidence:
             moments[kind] = moments[kind].merged(part) if kind in moments else part
         known = self if self.middle else other
         return replace(self, moments=moments, middle=known.middle, names=known.names)
+
+    def parted(self) -> Evidence:
+        """Return what the rows would add up to if privileged parts belonged to rows drawn at random."""
+        d, both = self.n_features, self.n_features + self.n_privileged
+        moments = dict(self.moments)
+        for kind in set(_SEEN) & set(moments):
+            scatter = moments[kind].scatter.copy()
+            for own in (slice(0, d), slice(both, None)):
+                scatter[own, d:both] = scatter[d:both, own] = 0.0
+            moments[kind] = replace(moments[kind], scatter=scatter)
+        return replace(self, moments=moments)
 
     # ------------------------------------------------ columns, by their numbers in [X | X_privileged | y]
 
@@ -280,11 +292,19 @@ def dynamics_prior(evidence: Evidence, order: int, penalty: float) -> tuple[np.n
 
 def shrunk(evidence: Evidence, prior: tuple[np.ndarray, np.ndarray], anchor: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the student whose departure from a prior rule of X is penalised."""
+    return shrunk_path(evidence, prior, [anchor])[0]
+
+
+def shrunk_path(
+    evidence: Evidence, prior: tuple[np.ndarray, np.ndarray], anchors: Any
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the students at every anchor."""
     columns = np.arange(evidence.n_features)
     y, told = evidence.target(), evidence.told(*prior, columns)
     left = Affine(y.matrix - told.matrix, y.shift - told.shift)
-    coef, intercept = _ridge(evidence, columns, {BOTH: (left, 1.0), LABELLED: (left, 1.0)}, anchor)
-    return prior[0] + coef, prior[1] + intercept
+    moments = evidence.regression(columns, {BOTH: (left, 1.0), LABELLED: (left, 1.0)})
+    departures = zip(*ridge_rules(moments, len(columns), anchors), strict=True)
+    return [(prior[0] + coef, prior[1] + intercept) for coef, intercept in departures]
 
 
 def _summed(lesson: Lesson, kind: str, rows: np.ndarray) -> Moments:
