@@ -68,9 +68,7 @@ def main():
         killer.start()
         found["two workers, one killed"] = trained(n_blocks)
         killer.join()
-    print(
-        f"{n_blocks * BLOCK} rows of {D} columns and one privileged step, drawn in the tasks; killed: {len(killed)} worker"
-    )
+    print(f"{n_blocks * BLOCK} rows of {D} columns and one privileged step, drawn in the tasks; killed: {len(killed)}")
     for name, (model, seconds) in found.items():
         apart = np.abs(model.coef_ - reference.coef_).max()
         print(f"{name:25} {seconds:6.1f} s, coefficients within {apart:.1e} of fit on all rows in memory")

@@ -1,8 +1,8 @@
 """Rows a second and memory of `partial_fit` over many more rows than are held, beside scikit-learn's `Ridge`.
 
 Twenty million rows of 15 columns with one privileged step of 15 columns pass by in parts, each made anew. `Ridge` fits
-the 15 columns of the rows that are in memory, with no middle. All run alternately in this process, on as many threads as
-BLAS has unless limited; making the rows is not counted.
+the 15 columns of the rows that are in memory, with no middle. All run alternately in this process, on all threads of
+BLAS unless limited; making the rows is not counted.
 Usage: ``python benchmarks/bench_partial_fit.py [--rows 20000000] [--part 1000000] [--threads 1]``.
 """
 

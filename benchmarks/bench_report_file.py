@@ -29,7 +29,7 @@ def write(path, n_rows):
         noise = generator.standard_normal((11, n))
         values = np.zeros((11, n))
         for channel in range(11):
-            fed = noise[channel] + (0.2 * np.roll(values[channel - 1], 1) if channel else 0.0)
+            fed = noise[channel] + (0.05 * np.roll(values[channel - 1], 1) if channel else 0.0)
             values[channel], state[channel] = lfilter([1.0], [1.0, -0.95], fed, zi=state[channel])
         frame = pd.DataFrame(values.T.round(4), columns=[f"sensor{channel} [bar]" for channel in range(11)])
         frame.insert(0, "time", pd.date_range(start + pd.Timedelta(minutes=first), periods=n, freq="min"))
