@@ -42,9 +42,11 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
     from pitskd.experiments import (
         AnomalyTimelineDisplay,
         DetectorReport,
+        FileReport,
         ImitationPathDisplay,
         PrivilegedGainDisplay,
         detector_report,
+        file_report,
         privileged_report,
     )
     from pitskd.linear import (
@@ -71,6 +73,7 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         vus_roc,
         vus_roc_scorer,
     )
+    from pitskd.parts import TableParts, join_windows, read_parts, windows_from_parts
     from pitskd.persistence import load, model_facts, save
     from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
     from pitskd.windows import PrivilegedWindows, make_windows
@@ -79,6 +82,7 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "windows": ("PrivilegedWindows", "make_windows"),
+    "parts": ("TableParts", "join_windows", "read_parts", "windows_from_parts"),
     "datasets": (
         "DatasetError",
         "PrivilegedSample",
@@ -137,9 +141,11 @@ _ROOMS = {
     "experiments": (
         "AnomalyTimelineDisplay",
         "DetectorReport",
+        "FileReport",
         "ImitationPathDisplay",
         "PrivilegedGainDisplay",
         "detector_report",
+        "file_report",
         "privileged_report",
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -34,23 +34,12 @@ class Table:
 
     @classmethod
     def read(cls, series: Any, groups: Any, max_gap: Any) -> Table:
-        frame = as_frame(series)
-        if frame is None:
-            if max_gap is not None:
-                raise wrong("max_gap", "None for an array, which has no time index", max_gap, "Pass a DataFrame.")
-            values = _as_array(series)
-            names: tuple[Hashable, ...] = tuple(f"x{i}" for i in range(values.shape[1]))
-            index = None
-        else:
-            _check_unique(frame.columns)
-            if isinstance(groups, str) and groups in frame.columns:
-                groups, frame = frame[groups], frame.drop(columns=groups)
-            values, names, index = _numbers(frame), tuple(frame.columns), frame.index
-        timed = index is not None and not (max_gap is None and counts_rows(index))
+        values, names, index, groups = read_values(series, groups)
+        timed = has_clock(index, max_gap)
         if groups is None:
             labels = rows = None
         else:
-            labels, rows = _group_rows(groups, len(values))
+            labels, rows = group_rows(groups, len(values))
         if rows is not None:
             check_fits("series", values.shape, values.dtype.itemsize)
             values = values[rows]
@@ -131,6 +120,25 @@ class Table:
     @cached_property
     def _selected(self) -> dict[tuple[int, ...], np.ndarray]:
         return {}
+
+
+def read_values(series: Any, groups: Any) -> tuple[np.ndarray, tuple[Hashable, ...], pd.Index | None, Any]:
+    """Return the numbers of a series, the names of its columns, its index, and the groups, by name or as given."""
+    frame = as_frame(series)
+    if frame is None:
+        values = _as_array(series)
+        return values, tuple(f"x{i}" for i in range(values.shape[1])), None, groups
+    _check_unique(frame.columns)
+    if isinstance(groups, str) and groups in frame.columns:
+        groups, frame = frame[groups], frame.drop(columns=groups)
+    return _numbers(frame), tuple(frame.columns), frame.index, groups
+
+
+def has_clock(index: pd.Index | None, max_gap: Any) -> bool:
+    """Tell whether an index gives times, between which there may be holes."""
+    if index is None and max_gap is not None:
+        raise wrong("max_gap", "None for an array, which has no time index", max_gap, "Pass a DataFrame.")
+    return index is not None and not (max_gap is None and counts_rows(index))
 
 
 def as_slice(rows: Any) -> Any:
@@ -220,7 +228,7 @@ def _numbers(frame: pd.DataFrame) -> np.ndarray:
     return _as_array(frame.to_numpy(dtype=np.result_type(*frame.dtypes) if frame.size else None))
 
 
-def _group_rows(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+def group_rows(groups: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the label of each row with equal labels adjacent, and the order of rows that makes them so."""
     import pandas as pd
 
@@ -253,31 +261,56 @@ def _read_clock(
     clock = index_numbers(index)
     steps = np.diff(clock)
     inside = np.ones(len(steps), dtype=bool) if groups is None else groups[1:] == groups[:-1]
-    _check_ascending(index, steps, inside)
+    check_ascending(index, steps, inside)
     if not inside.any():
         return clock, 1.0, None
-    period = _usual(steps[inside])
-    if max_gap is not None:
-        holes = inside & (steps > _gap_number(index, max_gap) + _rounding(clock, period))
-        return clock, period, holes if holes.any() else None
-    holes = _unusual(clock, inside)
-    for calendar in _calendars(index) if holes.any() else ():
-        if (np.diff(calendar)[inside] > 0).all():
-            holes = min(holes, _unusual(calendar, inside), key=np.count_nonzero)
-    share = np.count_nonzero(holes) / np.count_nonzero(inside)
-    if share > 0.5:
-        raise wrong(
-            "series", "indexed at a usual step", f"an index where {share:.0%} of the steps differ",
-            "Resample with series.resample(...), or pass max_gap.",
-        )  # fmt: skip
-    return clock, period, holes if share else None
+    pace = Pace.of(index, clock, inside, max_gap)
+    holes = inside & pace.holes(index, clock)
+    pace.check_share(int(holes.sum()), int(inside.sum()))
+    return clock, pace.period, holes if holes.any() else None
 
 
-def _unusual(clock: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Tell which steps inside a group differ from the usual one."""
-    steps = np.diff(clock)
-    period = _usual(steps[inside])
-    return inside & (np.abs(steps - period) > _rounding(clock, period))
+@dataclass(frozen=True)
+class Pace:
+    """The usual step of a clock, and by it which steps are holes."""
+
+    period: float  # median step in units of the clock
+    longest: float | None = None  # longest step allowed; None: every step must be the usual one
+    calendar: Callable[[Any], np.ndarray | None] | None = None  # days or months that the labels stand for
+    calendar_step: float = 1.0
+
+    @classmethod
+    def of(cls, index: pd.Index, clock: np.ndarray, inside: np.ndarray, max_gap: Any) -> Pace:
+        """Return the pace of a clock; `inside` says which of its steps lie inside a group, and at least one does."""
+        import pandas as pd
+
+        pace = cls(_usual(np.diff(clock)[inside]), None if max_gap is None else _gap_number(index, max_gap))
+        fewest = 0 if max_gap is not None else np.count_nonzero(inside & pace.holes(index, clock))
+        for calendar in _CALENDARS if fewest and isinstance(index, pd.DatetimeIndex) else ():
+            numbers = calendar(index)
+            if numbers is None or not (np.diff(numbers)[inside] > 0).all():
+                continue
+            other = cls(pace.period, None, calendar, _usual(np.diff(numbers)[inside]))
+            count = np.count_nonzero(inside & other.holes(index, clock))
+            pace, fewest = (other, count) if count < fewest else (pace, fewest)
+        return pace
+
+    def holes(self, index: pd.Index, clock: np.ndarray) -> np.ndarray:
+        """Tell which steps are holes."""
+        if self.longest is not None:
+            return np.diff(clock) > self.longest + _rounding(clock, self.period)
+        numbers = None if self.calendar is None else self.calendar(index)
+        if numbers is None:
+            return np.abs(np.diff(clock) - self.period) > _rounding(clock, self.period)
+        return np.abs(np.diff(numbers) - self.calendar_step) > _rounding(numbers, self.calendar_step)
+
+    def check_share(self, n_holes: int, n_steps: int) -> None:
+        """Refuse a clock most of whose steps are unusual."""
+        if self.longest is None and n_holes > 0.5 * n_steps:
+            raise wrong(
+                "series", "indexed at a usual step", f"an index where {n_holes / n_steps:.0%} of the steps differ",
+                "Resample with series.resample(...), or pass max_gap.",
+            )  # fmt: skip
 
 
 def _usual(steps: np.ndarray) -> float:
@@ -291,20 +324,26 @@ def _rounding(clock: np.ndarray, period: float) -> float:
     return min(max(1e-6 * period, digits), period / 2)
 
 
-def _calendars(index: pd.Index) -> Iterator[np.ndarray]:
-    """Yield the days or months that the labels stand for: regular numbers though their lengths differ."""
-    import pandas as pd
+def _frequency(index: pd.DatetimeIndex) -> np.ndarray | None:
+    """Return row numbers of an index with a set frequency, such as business days: whoever set it vouches for it."""
+    return None if index.freq is None else np.arange(len(index))
 
-    if not isinstance(index, pd.DatetimeIndex):
-        return
-    if index.freq is not None:  # business days, weeks of a fiscal year: whoever set it vouches for it
-        yield np.arange(len(index))
+
+def _days(index: pd.DatetimeIndex) -> np.ndarray | None:
+    """Return days, where all labels have the same time of day: regular numbers though summer time changes."""
     wall = index.tz_localize(None)
     days = wall.normalize()
-    if (wall - days == wall[0] - days[0]).all():
-        yield days.asi8
-    if (wall.day == wall.day[0]).all() or wall.is_month_end.all():
-        yield (12 * wall.year + wall.month).to_numpy()
+    return days.asi8 if (wall - days == wall[0] - days[0]).all() else None
+
+
+def _months(index: pd.DatetimeIndex) -> np.ndarray | None:
+    """Return months, where all labels are the same day of it or its last: regular numbers of unequal length."""
+    wall = index.tz_localize(None)
+    same = (wall.day == wall.day[0]).all() or wall.is_month_end.all()
+    return (12 * wall.year + wall.month).to_numpy() if same else None
+
+
+_CALENDARS = (_frequency, _days, _months)
 
 
 def index_numbers(index: pd.Index, name: str = "series") -> np.ndarray:
@@ -326,7 +365,7 @@ def index_numbers(index: pd.Index, name: str = "series") -> np.ndarray:
     return clock if clock.dtype.kind == "f" else clock.astype(np.int64)  # steps of small ints would overflow
 
 
-def _check_ascending(index: pd.Index, steps: np.ndarray, inside: np.ndarray) -> None:
+def check_ascending(index: pd.Index, steps: np.ndarray, inside: np.ndarray) -> None:
     backwards = np.flatnonzero(inside & (steps < 0))
     if len(backwards):
         raise wrong(

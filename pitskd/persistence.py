@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import io
 import json
+import operator
 import sys
 import warnings
 import zipfile
@@ -26,6 +27,7 @@ import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Bunch
+from sklearn.utils.fixes import parse_version
 
 import pitskd
 from pitskd._files import check_writable, replacing
@@ -46,7 +48,8 @@ def save(model: Any, path: Any, *, notes: Mapping[str, Any] | None = None, trust
     Parameters
     ----------
     model : estimator
-        Of this package or of scikit-learn. `pandas.Timedelta` parameters are written as their text.
+        Of this package or of scikit-learn. `pandas.Timedelta` parameters are written as their text, tables of results
+        as their columns.
     path : str or path
         Written beside and renamed, so that a stop leaves the old file or the new one.
     notes : mapping, default=None
@@ -103,15 +106,19 @@ def load(path: Any, *, trusted: Sequence[type] = ()) -> Any:
     Raises
     ------
     ValueError
-        If there is no such file, or it is no model file, is damaged, was written in a newer format, or holds a class
-        that is not trusted.
+        If there is no such file, or it is no model file, is damaged, was written in a newer format or by a newer
+        pitskd, or holds a class that is not trusted.
 
     Warns
     -----
     UserWarning
-        If pitskd or scikit-learn were of another version when the file was written.
+        If pitskd was older or scikit-learn of another version when the file was written.
     """
     facts, content = _open(path)
+    written = facts["versions"]["pitskd"]
+    if parse_version(written) > parse_version(pitskd.__version__):
+        expected = f"a model file of pitskd {pitskd.__version__} or older"
+        raise wrong("path", expected, f"{path}, written by pitskd {written}", "Update pitskd.")
     others = [f"{name} {facts['versions'].get(name)}" for name in ("pitskd", "scikit-learn")
               if facts["versions"].get(name) != _versions()[name]]  # fmt: skip
     if others:
@@ -179,7 +186,7 @@ def _build(content: bytes, trusted: Iterable[type]) -> Any:
         model = skops.loads(content, trusted=found)
     if _TREE in found and _TREE not in named:
         _check_trees(model)
-    return model
+    return _with_tables(model)
 
 
 def _is_known(name: str) -> bool:
@@ -247,14 +254,70 @@ def _parts(model: Any) -> Iterator[Any]:
             waiting += vars(part).values()
 
 
+class Frame:
+    """A table of results as a model file holds it: columns of numbers or of text, and labels of text or numbers."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.label = table.index.name
+        self.index = table.index.tolist()
+        self.columns = {str(name): _plain_column(column) for name, column in table.items()}
+
+    def table(self) -> pd.DataFrame:
+        """Return the table again."""
+        return pd.DataFrame(self.columns, index=pd.Index(self.index, name=self.label))
+
+
+def _plain_column(column: pd.Series) -> Any:
+    return column.to_numpy() if column.dtype.kind in "biuf" else column.tolist()
+
+
 def _without_pandas(model: Any) -> Any:
-    """Return the model with times among its parameters as text, which every parameter that takes them takes too."""
+    """Return the model without pandas: tables as `Frame`, and times among its parameters as text.
+
+    Every parameter that takes times takes their text too.
+    """
     times = {name: str(value) for name, value in vars(model).items() if isinstance(value, pd.Timedelta)}
-    if not times:
-        return model
-    plain = copy.copy(model)
-    vars(plain).update(times)
-    return plain
+    return _replaced(_framed(model, {}), times)
+
+
+def _framed(part: Any, known: dict[int, Any]) -> Any:
+    """Return a part of a model with its tables as `Frame`; a part that holds none is the same object."""
+    if isinstance(part, pd.DataFrame):
+        return Frame(part)
+    if id(part) not in known:
+        known[id(part)] = part  # also where a part holds itself
+        known[id(part)] = _refilled(part, known)
+    return known[id(part)]
+
+
+def _refilled(part: Any, known: dict[int, Any]) -> Any:
+    if type(part) in (list, tuple):
+        entries = [_framed(entry, known) for entry in part]
+        return part if all(map(operator.is_, entries, part)) else type(part)(entries)
+    if type(part) is dict:
+        values = [_framed(value, known) for value in part.values()]
+        return part if all(map(operator.is_, values, part.values())) else dict(zip(part, values, strict=True))
+    if not hasattr(part, "__dict__") or isinstance(part, type):
+        return part
+    values = {name: _framed(value, known) for name, value in vars(part).items()}
+    return _replaced(part, {name: value for name, value in values.items() if value is not vars(part)[name]})
+
+
+def _replaced(part: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy with other values of some attributes; without any, the part itself."""
+    if not values:
+        return part
+    changed = copy.copy(part)
+    vars(changed).update(values)
+    return changed
+
+
+def _with_tables(model: Any) -> Any:
+    """Return a model with its tables again."""
+    for part in list(_parts(model)):
+        tables = {name: value.table() for name, value in vars(part).items() if isinstance(value, Frame)}
+        vars(part).update(tables)
+    return model
 
 
 def _described(model: Any) -> dict[str, Any]:
@@ -293,6 +356,7 @@ def _open(path: Any) -> tuple[dict[str, Any], bytes]:
             facts = json.loads(archive.read(_ENTRY))
             newest, whole = int(facts["format"]), facts.pop("digest", None) == _digest(archive)
             versions = facts["versions"]["pitskd"]
+            parse_version(versions)
     except Exception:  # zipfile and json fail in a dozen ways on what is no model file
         raise wrong("path", "a model file", str(path), _STEP) from None
     if newest > _FORMAT:

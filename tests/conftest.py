@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import sklearn.model_selection  # noqa: F401  it loads rich, which draws from the global generator when first imported
 from threadpoolctl import threadpool_limits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

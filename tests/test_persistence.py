@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -18,7 +18,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree._tree import Tree
 
 import pitskd
-from pitskd import ChainDistillationRegressor, PrivilegedAnomalyDetector
+from pitskd import (
+    AnchoredDistillationRegressor,
+    ChainDistillationRegressor,
+    PrivilegedAnomalyDetector,
+    PrivilegedClassifier,
+    PrivilegedRegressor,
+    TunedRidge,
+)
 from pitskd.persistence import _digest, load, model_facts, save
 
 
@@ -87,6 +94,56 @@ def test_other_estimators_of_the_package_and_of_scikit_learn_come_back(log, tmp_
     for model in models:
         save(model, tmp_path / "m")
         assert np.array_equal(load(tmp_path / "m").predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("model", [PrivilegedRegressor(), PrivilegedClassifier(), PrivilegedRegressor(cv=3)])
+def test_the_front_door_comes_back_with_its_tables(log, tmp_path, model):
+    X, Z = log[["flow", "level"]], log[["lab"]]
+    y = log["level"] if isinstance(model, PrivilegedRegressor) else log["level"] > 0
+    model = clone(model).fit(X, y, X_privileged=Z)
+    before = vars(model).copy()
+    save(model, tmp_path / "m")
+    assert all(vars(model)[name] is value for name, value in before.items())
+    again = load(tmp_path / "m")
+    assert np.array_equal(again.predict(X), model.predict(X))
+    for name in ("candidates_", "rules_"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(model, name), check_exact=True)
+    for name, student in model.candidate_students_.items():
+        assert np.array_equal(again.candidate_students_[name].predict(X.to_numpy()), student.predict(X.to_numpy()))
+    assert again.weights_ == model.weights_
+
+
+def test_tables_inside_other_estimators_come_back_too(log, tmp_path):
+    X, y = log[["flow"]].to_numpy(), log["level"].to_numpy()
+    with pytest.warns(UserWarning, match="X_privileged is None"):
+        model = make_pipeline(StandardScaler(), PrivilegedRegressor()).fit(X, y)
+    save(model, tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").predict(X), model.predict(X))
+    assert load(tmp_path / "m")[-1].candidates_.equals(model[-1].candidates_)
+
+
+def parts_of(log):
+    X = log[["flow", "level"]].to_numpy().reshape(-1, 2, 2)
+    Z, y = log["lab"].to_numpy()[1::2, None, None], X[:, 1, 0] + log["lab"].to_numpy()[1::2]
+    return [(X[rows], Z[rows], y[rows]) for rows in (slice(0, 150), slice(150, 400))]
+
+
+@pytest.mark.parametrize("kind", [ChainDistillationRegressor, AnchoredDistillationRegressor, TunedRidge])
+def test_a_student_of_sums_goes_on_where_it_was_saved(log, tmp_path, kind):
+    def learn(model, part):
+        X, Z, y = part
+        taught = {} if kind is TunedRidge else {"X_privileged": Z}
+        return model.partial_fit(X.reshape(len(X), -1) if kind is TunedRidge else X, y, **taught)
+
+    first, second = parts_of(log)
+    model = learn(kind(penalties=[1.0]) if kind is TunedRidge else kind(), first)
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert np.array_equal(again.coef_, model.coef_)
+    assert np.array_equal(learn(again, second).coef_, learn(model, second).coef_)
+    assert np.array_equal(again.intercept_, model.intercept_)
+    save(again, tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").coef_, model.coef_)
 
 
 @pytest.mark.parametrize("settings", [{"isolation_forest": True}, {"target": {"lab": (None, 1.0)}}])
@@ -246,12 +303,42 @@ def test_a_file_made_by_hand_cannot_name_what_is_no_class_of_ours(tmp_path, modu
         load(path)
 
 
-def test_a_newer_format_is_refused_and_another_version_warned_of(tmp_path):
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [({"scikit-learn": "0.1"}, "scikit-learn 0.1"), ({"scikit-learn": "99.1"}, "scikit-learn 99.1"),
+     ({"pitskd": "0.0.9"}, "pitskd 0.0.9"), ({"pitskd": pitskd.__version__ + ".dev1"}, r"pitskd .*\.dev1"),
+     ({"pitskd": "0.0.9", "scikit-learn": "0.1"}, "pitskd 0.0.9 and scikit-learn 0.1")],
+)  # fmt: skip
+def test_an_older_pitskd_and_another_scikit_learn_are_warned_of(tmp_path, versions, said):
+    path = tmp_path / "m"
+    save(Ridge(alpha=2.0), path)
+    rewritten(path, lambda _, facts: facts["versions"].update(versions))
+    with pytest.warns(UserWarning, match=rf"was written with {said}\. Compare predictions"):
+        assert load(path).alpha == 2.0
+
+
+@pytest.mark.parametrize("version", ["99.0", "0.10.0", pitskd.__version__ + ".post1"])
+def test_a_file_of_a_newer_pitskd_is_refused(tmp_path, version):
+    path = tmp_path / "m"
+    save(Ridge(), path, notes={"unit": "bar"})
+    rewritten(path, lambda _, facts: facts["versions"].update(pitskd=version))
+    ours = pitskd.__version__
+    with pytest.raises(ValueError, match=rf"of pitskd {ours} or older, got .*, written by pitskd {version}\. Update"):
+        load(path)
+    assert model_facts(path)["notes"] == {"unit": "bar"}  # what a file says of itself can still be read
+
+
+def test_versions_that_are_none_are_no_model_file(tmp_path):
     path = tmp_path / "m"
     save(Ridge(), path)
-    rewritten(path, lambda _, facts: facts["versions"].update({"scikit-learn": "0.1"}))
-    with pytest.warns(UserWarning, match=r"was written with scikit-learn 0.1\. Compare predictions"):
+    rewritten(path, lambda _, facts: facts["versions"].update(pitskd="newest"))
+    with pytest.raises(ValueError, match="path must be a model file, got"):
         load(path)
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    path = tmp_path / "m"
+    save(Ridge(), path)
     rewritten(path, lambda _, facts: facts.update(format=2, versions={"pitskd": "9.0"}))
     with pytest.raises(ValueError, match=r"of format 1 or older, got format 2, written by pitskd 9.0\. Update pitskd"):
         load(path)

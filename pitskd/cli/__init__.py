@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from pitskd.cli.detection import detect
+from pitskd.cli.forecasts import fit, predict
+from pitskd.cli.reporting import report
 from pitskd.cli.reproduction import reproduce
 
 __all__: list[str] = []
@@ -14,3 +16,6 @@ app = typer.Typer(
 )
 app.add_typer(reproduce, name="reproduce")
 app.command()(detect)
+app.command()(fit)
+app.command()(predict)
+app.command()(report)

@@ -19,8 +19,9 @@ from pitskd.experiments.displays import (
     plot_window,
 )
 from pitskd.experiments.events import FrontDoorTask, daily_task, daily_windows, event_tasks
+from pitskd.experiments.file_report import FileReport, file_report
 from pitskd.experiments.five_cities import CityTask, five_cities_tasks
-from pitskd.experiments.gain_displays import ImitationPathDisplay, PrivilegedGainDisplay
+from pitskd.experiments.gain_displays import FileReportDisplay, ImitationPathDisplay, PrivilegedGainDisplay
 from pitskd.experiments.privileged_report import PrivilegedReport, privileged_report
 from pitskd.experiments.protocols import (
     EventTask,
@@ -30,18 +31,24 @@ from pitskd.experiments.protocols import (
     pm25_tasks,
     simulation_tasks,
 )
+from pitskd.experiments.references import Autoregression, EventForecast, Persistence, seasonal_naive, usual_season
 from pitskd.experiments.report import Part, summarise, write_report
 from pitskd.experiments.run import run_tasks
 
 __all__ = [
     "AnomalyTimelineDisplay",
+    "Autoregression",
     "CityTask",
     "DetectorReport",
+    "EventForecast",
     "EventTask",
+    "FileReport",
+    "FileReportDisplay",
     "FrontDoorTask",
     "ImitationPathDisplay",
     "Interval",
     "Part",
+    "Persistence",
     "Prediction",
     "PrivilegedGainDisplay",
     "PrivilegedReport",
@@ -53,6 +60,7 @@ __all__ = [
     "daily_windows",
     "detector_report",
     "event_tasks",
+    "file_report",
     "five_cities_tasks",
     "is_gain",
     "mackey_glass_task",
@@ -65,9 +73,11 @@ __all__ = [
     "pm25_tasks",
     "privileged_report",
     "run_tasks",
+    "seasonal_naive",
     "simulation_tasks",
     "summarise",
     "time_blocks",
     "two_way_bootstrap",
+    "usual_season",
     "write_report",
 ]

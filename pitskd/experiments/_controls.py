@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class Study:
     block: np.ndarray  # (n,) block of time of each row
     seed: int
     variance: np.ndarray  # (k,) of the targets, over all labelled rows
+    references: dict[str, Any] = field(default_factory=dict)  # as `read_references` returns them
 
     @property
     def classify(self) -> bool:
@@ -114,7 +115,8 @@ class Study:
             log_p = log_probabilities(values)
             return self._measured(log_p.argmax(axis=1) == hard.argmax(axis=1), log_p, test)
         error = np.square(values - hard)
-        return pd.DataFrame({"r2": 1.0 - (error / self.variance).mean(axis=1), "mse": error.mean(axis=1)})
+        r2, mae = 1.0 - (error / self.variance).mean(axis=1), np.abs(values - hard).mean(axis=1)
+        return pd.DataFrame({"r2": r2, "mse": error.mean(axis=1), "mae": mae})
 
     def _measured(self, correct: np.ndarray, log_p: np.ndarray, test: np.ndarray) -> pd.DataFrame:
         loss = -np.where(self.lesson.hard[test] > 0, log_p, 0.0).sum(axis=1)
@@ -177,12 +179,26 @@ def _methods(
     control = permuted_control(student) if hasattr(student, "middle_follows_") else study.estimator
     parted = study.fit(control, train, permuted(study, number, train))
     yield PERMUTED, study.measure(parted, test)
+    yield from ((name, _referred(study, one, train, test)) for name, one in study.references.items())
     for name, one in getattr(student, "candidate_students_", {}).items():
         if name != "baseline":  # shown already
             yield f"{CANDIDATE}{name}", study.measure(one, test, getattr(student, "classes_", None), X_test)
     yield STUDENT, study.measure(student, test)
     if study.bounded:
         yield TEACHER, study.measure_values(teacher_values(study, train, test), test)
+
+
+def _referred(study: Study, reference: Any, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+    """Score a forecast of every row, or an estimator fitted to the training rows that have a target."""
+    if isinstance(reference, tuple):
+        estimator, targets = reference
+        train = train[study.lesson.counts[train]]
+        y = _safe_indexing(study.y if targets is None else targets, train)
+        return study.measure(clone(estimator, safe=False).fit(_safe_indexing(study.X, train), y), test)
+    if study.classify:
+        said = reference[test].reshape(len(test)) == np.asarray(study.lesson.y)[test]
+        return study._measured(said, np.full((len(test), study.lesson.hard.shape[1]), np.nan), test)
+    return study.measure_values(reference[test].astype(np.float64).reshape(len(test), -1), test)
 
 
 def _curve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ __all__: list[str] = []
 TASK = "rows"
 OPPONENTS = (BASELINE, STANDARDISED, INDICATORS, SAME_LOSS, NO_MIDDLE, PERMUTED)
 CONTROLS = (SAME_LOSS, NO_MIDDLE, PERMUTED)
-NAMES = {"r2": "R2", "mse": "MSE", "accuracy": "accuracy", "log_loss": "log-loss"}
+NAMES = {"r2": "R2", "mse": "MSE", "mae": "MAE", "accuracy": "accuracy", "log_loss": "log-loss"}
 _INTERVALS = ("lower", "upper", "bootstrap_lower", "bootstrap_upper")
 _VERDICTS = {"gain": "helps", "loss": "hurts", "no evidence": "no evidence"}
 
@@ -29,11 +30,13 @@ def scored(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     return cells.assign(task=TASK, sum=sums)
 
 
-def tabulate(cells: pd.DataFrame, *, confidence: float, random_state: int) -> pd.DataFrame:
+def tabulate(
+    cells: pd.DataFrame, *, confidence: float, random_state: int, references: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return one row per method: scores, the difference to the tuned baseline, and the student's lead over it."""
     options: Any = {"confidence": confidence, "random_state": random_state}
     table = compare_methods(cells, baseline=BASELINE, metric="score", **options)
-    table.insert(1, "role", table["method"].map(_role))
+    table.insert(1, "role", ["reference" if name in references else _role(name) for name in table["method"]])
     for name in [name for name in NAMES if name in cells]:
         table[name] = [float(_by_split(cells, method, name).mean()) for method in table["method"]]
     present = [method for method in OPPONENTS if (table["method"] == method).any()]
@@ -42,6 +45,7 @@ def tabulate(cells: pd.DataFrame, *, confidence: float, random_state: int) -> pd
     adjusted = raw if np.isnan(raw).any() else multipletests(raw, method="holm")[1]
     for lead, p in zip(leads.values(), adjusted, strict=True):
         lead["p_holm"] = p
+    leads |= {name: _lead(cells, name, options) | {"p_holm": np.nan} for name in references}  # no part of the verdict
     led = pd.DataFrame.from_dict(leads, orient="index")
     table = table.drop(columns="task").join(led, on="method")
     first = ["method", "role", "n_splits", "n_blocks", "score", *(name for name in NAMES if name in cells)]
@@ -114,6 +118,38 @@ def _caution(verdict: str, bar: pd.Series, hardest: str) -> str:
             f" It beats the baseline, but not the {hardest} beyond doubt: that need not be the privileged rows' merit."
         )
     return ""
+
+
+def reference_remark(table: pd.DataFrame) -> str:
+    """Say whether the student is above every reference, naming the one it leads by least for certain; empty if none."""
+    hardest = _hardest_reference(table)
+    if hardest is None:
+        return ""
+    lead = f"{hardest['method']} (student minus it {span(hardest, 'lead')})"
+    if np.isnan(hardest["lead_lower"]):
+        return f"References: one split gives no interval; the best is {lead}."
+    if unbeaten(table) is None:
+        return f"References: all are beaten; the hardest is {lead}."
+    if max(hardest["lead_upper"], np.nan_to_num(hardest["lead_bootstrap_upper"], nan=-np.inf)) < 0:
+        return f"References: {lead} is better: the student is not worth deploying."
+    return f"References: {lead} is not beaten beyond doubt: on these rows the student is not worth deploying."
+
+
+def unbeaten(table: pd.DataFrame) -> str | None:
+    """Return the best reference if one is not beaten beyond doubt."""
+    hardest = _hardest_reference(table)
+    if hardest is None or min(hardest["lead_lower"], np.nan_to_num(hardest["lead_bootstrap_lower"], nan=np.inf)) > 0:
+        return None
+    return str(hardest["method"])
+
+
+def _hardest_reference(table: pd.DataFrame) -> pd.Series | None:
+    """Return the reference with the least lower end of the student's lead; the best where there is no interval."""
+    rows = table[table["role"] == "reference"]
+    if rows.empty:
+        return None
+    lowest = np.fmin(rows["lead_lower"], rows["lead_bootstrap_lower"])
+    return rows.loc[rows["score"].idxmax() if lowest.isna().any() else lowest.idxmin()]
 
 
 def _score(row: pd.Series, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a privileged report: what the student has on its opponents, and chains over imitation.
+"""Figures of a privileged report: what the student has on its opponents, chains over imitation, a file's forecasts.
 
 Displays in scikit-learn's form: `from_estimator` computes and draws, `plot` draws again. Matplotlib comes with the
 `plot` extra.
@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from pitskd.experiments._file_words import FileReport
 from pitskd.experiments._verdict import NAMES
 from pitskd.experiments.privileged_report import PrivilegedReport, privileged_path, privileged_report
 
-__all__ = ["ImitationPathDisplay", "PrivilegedGainDisplay"]
+__all__ = ["FileReportDisplay", "ImitationPathDisplay", "PrivilegedGainDisplay"]
 
 
 class PrivilegedGainDisplay:
@@ -103,7 +104,7 @@ class PrivilegedGainDisplay:
         ax = _axes(ax)
         shown = self.table[self.table["lead"].notna()]
         place = range(0, -len(shown), -1)
-        colours = ["C0" if role == "baseline" else "C1" for role in shown["role"]]
+        colours = shown["role"].map({"baseline": "C0", "control": "C1", "reference": "C2"}).tolist()
         ax.hlines(place, shown["lead_bootstrap_lower"], shown["lead_bootstrap_upper"], color=colours, linewidth=1)
         ax.hlines(place, shown["lead_lower"], shown["lead_upper"], color=colours, linewidth=4, alpha=0.6)
         ax.scatter(shown["lead"], place, color=colours, zorder=3)
@@ -216,11 +217,88 @@ class ImitationPathDisplay:
         return self
 
 
-def _axes(ax: Any) -> Any:
+class FileReportDisplay:
+    """A file's report: what the student has on opponents and references, and its last held-out forecasts.
+
+    Parameters
+    ----------
+    report : FileReport
+
+    Attributes
+    ----------
+    axes_ : tuple of matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from pitskd.experiments import FileReportDisplay
+    >>> FileReportDisplay.from_report(file_report("air.csv", target="pm", window=6, horizon=3))  # doctest: +SKIP
+    """
+
+    axes_: tuple[Any, Any]
+    figure_: Any
+
+    def __init__(self, report: FileReport) -> None:
+        self.report = report
+
+    @classmethod
+    def from_report(cls, report: FileReport, *, axes: Any = None) -> FileReportDisplay:
+        """Draw a report.
+
+        Parameters
+        ----------
+        report : FileReport
+        axes : two matplotlib Axes, default=None
+            New ones if None.
+
+        Returns
+        -------
+        display : FileReportDisplay
+        """
+        return cls(report).plot(axes)
+
+    def plot(self, axes: Any = None) -> FileReportDisplay:
+        """Draw the differences above and the forecasts below.
+
+        Parameters
+        ----------
+        axes : two matplotlib Axes, default=None
+
+        Returns
+        -------
+        display : FileReportDisplay
+        """
+        above, below = _axes(None, 2) if axes is None else axes
+        facts = self.report.facts
+        PrivilegedGainDisplay.from_report(self.report.report, ax=above)
+        above.set_title(f"{facts['target']}, {facts['horizon']} rows ahead: {self.report.verdict}")
+        if self.report.stretch is None:
+            below.set_axis_off()
+        else:
+            self._forecasts(below, self.report.stretch, facts)
+        self.axes_, self.figure_ = (above, below), above.figure
+        return self
+
+    def _forecasts(self, ax: Any, stretch: pd.DataFrame, facts: dict[str, Any]) -> None:
+        events = facts["threshold"] is not None
+        unit = f" [{facts['unit']}]" if facts["unit"] else ""
+        ax.plot(stretch["origin"], stretch["target"], "." if events else ".-", color="black", lw=0.8, label="target")
+        ax.plot(stretch["origin"], stretch["student"], color="C0", label="student")
+        if "persistence" in stretch:
+            ax.plot(stretch["origin"], stretch["persistence"], color="C2", lw=0.8, alpha=0.7, label="persistence")
+        named = f"probability of {facts['target']} > {facts['threshold']:g}" if events else facts["target"]
+        ax.set_ylabel(named if events else f"{named}{unit}")
+        ax.tick_params(axis="x", labelrotation=15)
+        ax.set_xlabel("forecast origin")
+        ax.set_title("last windows, forecast by a student of what lies before them", fontsize="medium")
+        ax.legend(fontsize="small")
+
+
+def _axes(ax: Any, n_rows: int = 1) -> Any:
     if ax is not None:
         return ax
     try:
         from matplotlib import pyplot  # an optional dependency
     except ImportError:
         raise ImportError("Figures need matplotlib. Install it with: pip install 'pitskd[plot]'") from None
-    return pyplot.subplots(figsize=(7.0, 3.6), layout="constrained")[1]
+    return pyplot.subplots(n_rows, figsize=(7.0, 3.6 * n_rows), layout="constrained")[1]

@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from pitskd.experiments import _verdict as words
 from pitskd.experiments._controls import Study, judged_split, without_privilege
 from pitskd.experiments._markov import imitation_path, reading
 from pitskd.experiments.competitors import NO_MIDDLE, SAME_LOSS, STUDENT, TEACHER
+from pitskd.experiments.references import read_references
 from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
 
 __all__ = ["PrivilegedReport", "privileged_report"]
@@ -51,11 +52,11 @@ class PrivilegedReport:
     summary : str
         The verdict in words, with the number and the hardest opponent.
     table : DataFrame
-        One row per method: method; role (baseline, control, candidate, student, bound); n_splits; n_blocks; score, the
-        mean over splits of the metric per held-out row, larger is better; all scores by name (r2 and mse, or accuracy
-        and log_loss); difference of the score to the tuned baseline with lower, upper (t over splits), bootstrap_lower,
-        bootstrap_upper (splits and blocks of time); and for the student's opponents lead, the student minus this
-        method, with the same intervals under lead_..., p_value and p_holm.
+        One row per method: method; role (baseline, control, reference, candidate, student, bound); n_splits; n_blocks;
+        score, the mean over splits of the metric per held-out row, larger is better; all scores by name (r2, mse and
+        mae, or accuracy and log_loss); difference of the score to the tuned baseline with lower, upper (t over splits),
+        bootstrap_lower, bootstrap_upper (splits and blocks of time); and for the student's opponents and references
+        lead, the student minus this method, with the same intervals under lead_..., p_value and, for opponents, p_holm.
     imitation_path : DataFrame
         Held-out loss of chains over imitation, see `markov`: imitation, penalty (the best for it), loss, percent (of
         variance or class entropy), gain over imitation 0 in per cent with lower and upper.
@@ -122,7 +123,8 @@ class PrivilegedReport:
         return tables
 
     def _remarks(self) -> list[str]:
-        return [f"Middle: {self.markov}", *(f"Left out: {what}: {why}." for what, why in self.left_out.items())]
+        told = [words.reference_remark(self.table), f"Middle: {self.markov}"]
+        return [*filter(None, told), *(f"Left out: {what}: {why}." for what, why in self.left_out.items())]
 
 
 def privileged_report(
@@ -134,6 +136,7 @@ def privileged_report(
     cv: Any = None,
     sample_weight: Any = None,
     metric: str | None = None,
+    references: Any = None,
     learning_curve: Any = False,
     confidence: float = 0.95,
     random_state: Any = 0,
@@ -166,6 +169,12 @@ def privileged_report(
     metric : "r2", "accuracy" or "log_loss", default=None
         What is compared, per held-out row: 1 minus the squared error over the variance of y (all regressors), correct
         labels (None for classifiers), or minus the log-loss in nats.
+    references : mapping, default=None
+        What the student should beat to be worth deploying, by name, such as persistence: an estimator, refitted in
+        every split to the rows with targets by ``fit(X, y)``, X and y as given and without privileged data or weights;
+        a pair of an estimator and other targets to fit it to, (n, ...), such as the numbers behind labels; or an array
+        (n,) or (n, n_targets) of forecasts (labels) of every row. They are compared on the same splits and have no part
+        in the verdict, which is about privilege.
     learning_curve : bool or list of numbers, default=False
         Sizes at which student and baseline are also compared, fractions of the training part or numbers of rows; each
         split takes a stretch of consecutive training rows. True: 0.25, 0.5, 0.75, 1.0.
@@ -187,9 +196,11 @@ def privileged_report(
     ------
     ValueError
         If X_privileged is None or empty, rows differ in number, X holds NaN, there are too few rows to split, a
-        training part of cv holds one class, or a parameter is out of range; before any training.
+        training part of cv holds one class, a reference has the name of another method or no forecast for a row that
+        is scored, or a parameter is out of range; before any training.
     TypeError
-        If the estimator is no regressor or classifier whose fit takes X_privileged.
+        If the estimator is no regressor or classifier whose fit takes X_privileged, or a reference neither an
+        estimator nor an array.
 
     Notes
     -----
@@ -217,6 +228,7 @@ def privileged_report(
     """
     study, gap = _read(estimator, X, y, X_privileged, sample_weight, random_state)
     metric = _metric(metric, study)
+    study = replace(study, references=_references(references, study, metric))
     sizes = _sizes(learning_curve)
     _check_confidence(confidence)
     folds, left_out = _splits(cv, study, gap)
@@ -226,8 +238,9 @@ def privileged_report(
     parts, curves, messages = zip(*bar, strict=True)
     _pass_on(messages)
     cells = words.scored(pd.concat(parts, ignore_index=True), metric)
-    table = words.tabulate(cells, confidence=confidence, random_state=study.seed)
-    verdict, summary = words.judge(cells, table, metric, confidence=confidence, random_state=study.seed)
+    options: Any = {"confidence": confidence, "random_state": study.seed}
+    table = words.tabulate(cells, references=list(study.references), **options)
+    verdict, summary = words.judge(cells, table, metric, **options)
     path = imitation_path(study.task, study.lesson, folds, confidence)
     stretches = words.scored(pd.concat([part for part in curves if len(part)] or curves[:1], ignore_index=True), metric)
     return PrivilegedReport(
@@ -306,6 +319,17 @@ def _metric(metric: str | None, study: Study) -> str:
         got = f"log_loss for {type(study.estimator).__name__}"
         raise wrong("metric", '"accuracy" for a classifier without predict_proba', got, 'Use "accuracy".')
     return metric
+
+
+def _references(references: Any, study: Study, metric: str) -> dict[str, Any]:
+    lesson, taken = study.lesson, (*words.OPPONENTS, STUDENT, TEACHER)
+    n_targets = 1 if study.classify else lesson.hard.shape[1]
+    read = read_references(references, len(lesson.X), n_targets, lesson.counts, taken)
+    for name, one in read.items():
+        if metric == "log_loss" and not (isinstance(one, tuple) and hasattr(one[0], "predict_proba")):
+            expected, step = "an estimator with predict_proba where log_loss is compared", 'Use metric="accuracy".'
+            raise wrong(f"references[{name!r}]", expected, type(one).__name__, step)
+    return read
 
 
 def _sizes(learning_curve: Any) -> list[int | float]:
@@ -395,11 +419,13 @@ def _left_out(study: Study) -> dict[str, str]:
 def _about(study: Study, folds: Folds, table: pd.DataFrame) -> str:
     n_train, n_test = (np.mean([len(part) for part in parts]) for parts in zip(*folds, strict=True))
     kind = f"{type(study.estimator).__name__} on {len(study.lesson.X)} rows, {len(folds)} splits"
-    compared = int((table["method"] != STUDENT).sum())
+    references = int((table["role"] == "reference").sum())
+    compared = int((table["method"] != STUDENT).sum()) - references
+    beside = f"; {references} reference(s) were judged on the same splits" if references else ""
     return (
         f"{kind} (on average {n_train:.0f} training and {n_test:.0f} held-out rows) of this one pool of rows in "
         f"{study.block.max() + 1} blocks of time; beside the student {compared} variants were run and "
-        f"{int(table['lead'].notna().sum())} are its opponents."
+        f"{int(table['lead'].notna().sum()) - references} are its opponents{beside}."
     )
 
 

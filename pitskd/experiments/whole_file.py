@@ -28,7 +28,7 @@ __all__: list[str] = []
 
 RIDGE, STUDENT, PERMUTED = "tuned ridge", "anchored student", "permuted x* control"
 N_BLOCKS = 10
-_MOST_COLUMNS = 1500  # whose products take 18 MB a block
+MOST_COLUMNS = 1500  # whose products take 18 MB a block
 _STRENGTHS = np.logspace(-2.0, 7.0, 10)  # of ridge and anchors; sums over many rows want strong ones
 _IMITATION, _PENALTY = 0.9, 3.0  # of the chain, as in the front door
 
@@ -64,6 +64,14 @@ class WholeFile:
         if (self.differences["lower"] > 0).all():
             return "helps"
         return "hurts" if self.differences.loc[RIDGE, "upper"] < 0 else "no evidence"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        blocks, differences = (table.reset_index().to_dict("records") for table in (self.blocks, self.differences))
+        return {
+            "verdict": self.verdict, "n_windows": self.n_windows, "n_blocks": self.n_blocks, "blocks": blocks,
+            "differences": differences, "confidence": self.confidence,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         ridge, student = (self.blocks[name].mean() for name in (RIDGE, STUDENT))
@@ -143,8 +151,8 @@ def _blocks(records: Iterable[PrivilegedWindows], n_expected: int, n_blocks: int
 
 def _evidence(reader: ChainDistillationRegressor, part: PrivilegedWindows) -> Evidence:
     width = sum(np.prod(a.shape[1:]) for a in (part.X, part.X_privileged) if a is not None) + part.y[:1].size
-    if width > _MOST_COLUMNS:
-        expected = f"of at most {_MOST_COLUMNS} columns, windows, middle and target together"
+    if width > MOST_COLUMNS:
+        expected = f"of at most {MOST_COLUMNS} columns, windows, middle and target together"
         raise wrong("records", expected, f"{width}", "Use shorter windows, fewer columns or fewer privileged steps.")
     task: Any = Regression(None)
     lesson = reader._read_rows(task, part.X, part.y, part.X_privileged, None, least=1)

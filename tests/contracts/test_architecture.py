@@ -18,6 +18,7 @@ ROOMS = [
         "_random",
         "_files",
         "_series",
+        "_plan",
         "windows",
         "parts",
         "datasets",
@@ -43,7 +44,7 @@ ROOMS = [
     *("lupi", "persistence", "forecasting", "anomaly", "compression", "experiments", "cli"),
 ]
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "matplotlib")
-EXPORTED_ROOMS = ("windows", "datasets", "metrics", "linear", "distillation", "privileged", "anomaly")
+EXPORTED_ROOMS = ("windows", "parts", "datasets", "metrics", "linear", "distillation", "privileged", "anomaly")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 

@@ -115,6 +115,6 @@ def test_too_few_windows_and_too_many_columns_are_refused(monkeypatch):
     w = windows(30)
     with pytest.raises(ValueError, match="records must be windows enough for three blocks of time, got 1"):
         compare_on_all([w], w.n_windows)
-    monkeypatch.setattr(whole_file, "_MOST_COLUMNS", 20)
+    monkeypatch.setattr(whole_file, "MOST_COLUMNS", 20)
     with pytest.raises(ValueError, match="records must be of at most 20 columns, windows, middle and target together"):
         compare_on_all([windows()], 500)
