@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,7 +89,7 @@ class FileReport:
         found = facts(own, gathered, windows, y, set_aside, index)
         every = "" if whole is None else f"All windows: {whole}"
         told = [words.reference_remark(table), f"Middle: {report.markov}", every, *notes]
-        steps = next_steps(report.verdict, table, own)
+        steps = next_steps(report.verdict, table, own, whole)
         return cls(report.verdict, report.summary, table, report, found, [*filter(None, told)], steps, stretch, whole)
 
     def to_frame(self) -> pd.DataFrame:
@@ -176,10 +176,14 @@ def _privilege(own: OwnFile, windows: PrivilegedWindows) -> str:
     return " and ".join(texts)
 
 
-def next_steps(verdict: str, table: pd.DataFrame, own: OwnFile) -> list[str]:
+def next_steps(verdict: str, table: pd.DataFrame, own: OwnFile, whole: WholeFile | None = None) -> list[str]:
     """Return what to do now."""
     better = words.unbeaten(table)
     simpler = [f"Forecast with {better}: nothing here is better for certain."] if better else []
+    here = table.set_index("role").loc["student"]
+    if whole is not None and whole.verdict != "helps" and whole.r2 > here["r2"]:
+        more = f"Learn from all windows, where tuned ridge has R2 {whole.r2:.3f}; the student here has {here['r2']:.3f}"
+        return [*simpler, f"{more}: {command(replace(own, options=replace(own.options, stride=None)))}"]
     if verdict == "helps":
         all_the_same = " all the same" if better else ""
         return [*simpler, f"Save the student{all_the_same}: {command(own)}"]
@@ -238,7 +242,7 @@ def _shown(table: pd.DataFrame, metric: str, facts: dict[str, Any], confidence: 
     shown |= {title: rows[name].map(words.number) for name, title in named.items() if name in rows}
     title = f"student minus it ({words.NAMES[metric]}, {100 * confidence:g} %)"
     shown[title] = [words.span(row, "lead") if pd.notna(row["lead"]) else "" for _, row in rows.iterrows()]
-    return pd.DataFrame(shown).to_string(index=False)
+    return "\n".join(line.rstrip() for line in pd.DataFrame(shown).to_string(index=False).splitlines())
 
 
 def _told(facts: dict[str, Any]) -> list[str]:

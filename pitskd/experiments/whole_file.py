@@ -59,6 +59,11 @@ class WholeFile:
     confidence: float
 
     @property
+    def r2(self) -> float:
+        """Return the mean R2 of ridge regression, tuned without privileged data."""
+        return float(self.blocks[RIDGE].mean())
+
+    @property
     def verdict(self) -> str:
         """Return "helps", "no evidence" or "hurts"."""
         if (self.differences["lower"] > 0).all():
@@ -74,15 +79,14 @@ class WholeFile:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        ridge, student = (self.blocks[name].mean() for name in (RIDGE, STUDENT))
         rows = self.differences.itertuples(name=None)
         apart = "; ".join(
             f"to the {name} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]" for name, mean, lower, upper in rows
         )
         said = {"helps": "the middle helps there too", "hurts": "the middle hurts there"}
         return (
-            f"On all {self.n_windows} windows ({self.n_blocks} blocks of time, each held out once): tuned ridge R2 "
-            f"{ridge:.4f}, anchored student R2 {student:.4f}; difference {apart}: "
+            f"{self.n_windows} windows in {self.n_blocks} blocks of time, each held out once: tuned ridge R2 "
+            f"{self.r2:.4f}, anchored student R2 {self.blocks[STUDENT].mean():.4f}; difference {apart}: "
             f"{said.get(self.verdict, 'no evidence that the middle helps there')}."
         )
 

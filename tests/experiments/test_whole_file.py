@@ -107,7 +107,7 @@ def test_the_sentence_has_the_figures():
     w = windows()
     found = compare_on_all([w], w.n_windows)
     mean = found.differences.loc[RIDGE, "mean"]
-    assert f"On all {found.n_windows} windows (10 blocks of time" in str(found)
+    assert f"{found.n_windows} windows in 10 blocks of time" in str(found)
     assert f"to the tuned ridge {mean:+.4f} [" in str(found)
 
 
