@@ -24,6 +24,7 @@ class Accumulating(Distillation):
 
     statistics_: Evidence
     _caller = 4  # `fit` here calls that of its base
+    __metadata_request__partial_fit = {"X_privileged": True}  # noqa: RUF012  scikit-learn reads this name from the class
 
     @abstractmethod
     def _check_summable(self) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import TimeSeriesSplit
@@ -234,6 +235,14 @@ def test_rows_are_not_added_to_a_fit_that_kept_no_sums():
     ridge = TunedRidge().fit(X[:, 0], y)
     with pytest.raises(ValueError, match=r"partial_fit must be called on a model that partial_fit"):
         ridge.partial_fit(X[:, 0], y)
+
+
+@pytest.mark.parametrize("student", [ChainDistillationRegressor(), AnchoredDistillationRegressor()], ids=repr)
+def test_parts_are_routed_their_privileged_rows_as_fits_are(student):
+    with config_context(enable_metadata_routing=True):
+        requests = student.get_metadata_routing()
+    assert requests.partial_fit.requests["X_privileged"] is True
+    assert requests.fit.requests["X_privileged"] is True
 
 
 def test_fit_forgets_the_parts(rows):
