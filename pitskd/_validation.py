@@ -261,13 +261,6 @@ def check_model(name: str, value: Any, kind: str) -> None:
         )
 
 
-def check_continued(model: Any, fitted: str) -> None:
-    """Refuse to add rows to a fit that has kept no sums, told by an attribute that both kinds of fit set."""
-    if hasattr(model, fitted) and not hasattr(model, "statistics_"):
-        step = "Call partial_fit from the start: sklearn.base.clone(model).partial_fit(...)."
-        raise wrong("partial_fit", "called on a model that partial_fit has fitted so far", "one that fit has", step)
-
-
 def check_mergeable(model: Any, other: Any) -> None:
     """Refuse to merge with anything but sums of the same class."""
     if type(other) is not type(model):

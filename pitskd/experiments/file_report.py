@@ -258,11 +258,10 @@ def _on_all(own: OwnFile, gathered: Gathered, asked: bool | None) -> tuple[Whole
     """Return what all windows say, where those of the report are some of them; or why they are not asked."""
     if gathered.n_looked_at == gathered.n_possible or asked is False:
         return None, ""
-    if own.options.threshold is not None or own.options.group is not None:
-        return (
-            None,
-            "events" if own.options.threshold is not None else "groups share time, which its blocks do not know",
-        )
+    if own.options.threshold is not None:
+        return None, "sums tell squared errors, not those of events"
+    if own.options.group is not None:
+        return None, "groups share time, which blocks of rows do not know"
     steps = len(own.privileged_steps) * len(own.privileged_feature_names)
     width = own.options.window * len(own.feature_names) + steps + 1
     if width > MOST_COLUMNS:

@@ -83,11 +83,11 @@ class WholeFile:
         apart = "; ".join(
             f"to the {name} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]" for name, mean, lower, upper in rows
         )
-        said = {"helps": "the middle helps there too", "hurts": "the middle hurts there"}
+        said = {"helps": "the privileged part helps there too", "hurts": "the privileged part hurts there"}
         return (
             f"{self.n_windows} windows in {self.n_blocks} blocks of time, each held out once: tuned ridge R2 "
             f"{self.r2:.4f}, anchored student R2 {self.blocks[STUDENT].mean():.4f}; difference {apart}: "
-            f"{said.get(self.verdict, 'no evidence that the middle helps there')}."
+            f"{said.get(self.verdict, 'no evidence that the privileged part helps there')}."
         )
 
 

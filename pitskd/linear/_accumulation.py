@@ -12,9 +12,10 @@ import numpy as np
 from sklearn.base import clone
 
 from pitskd._estimator import Distillation
-from pitskd._validation import check_continued, check_mergeable, wrong
+from pitskd._validation import check_mergeable, wrong
 from pitskd.linear import _dask
 from pitskd.linear._evidence import Evidence
+from pitskd.linear._moments import warn_if_forgetting
 
 __all__: list[str] = []
 
@@ -97,13 +98,13 @@ class Accumulating(Distillation):
         Raises
         ------
         ValueError
-            As `fit`; if the settings need the rows themselves; or if the model was fitted by `fit`, which keeps no
-            sums.
+            As `fit`; or if the settings need the rows themselves.
 
         Warns
         -----
         UserWarning
-            If columns are so nearly dependent that sums of products lose digits that `fit` keeps.
+            After `fit`, which keeps no sums: its rows are forgotten. If columns are so nearly dependent that sums of
+            products lose digits that `fit` keeps.
 
         Examples
         --------
@@ -143,7 +144,7 @@ class Accumulating(Distillation):
     def _evidence(self, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Evidence:
         """Return what rows add up to, all arguments checked."""
         self._check_summable()
-        check_continued(self, "student_")
+        warn_if_forgetting(self, "student_")
         first, task = not hasattr(self, "statistics_"), self._task()
         lesson = self._read_rows(task, X, y, X_privileged, sample_weight, reset=first, least=1)
         return Evidence.of(lesson, task.one_target)  # pyright: ignore[reportAttributeAccessIssue]

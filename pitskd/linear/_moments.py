@@ -237,6 +237,17 @@ def _threads(n_values: int) -> Iterator[Callable[..., Iterable[Any]]]:
         yield pool.map
 
 
+def warn_if_forgetting(model: Any, fitted: str) -> None:
+    """Tell whoever adds rows to a fit that has kept no sums, known by an attribute that both kinds of fit set."""
+    if hasattr(model, fitted) and not hasattr(model, "statistics_"):
+        warnings.warn(
+            "partial_fit starts anew: fit keeps no sums of its rows, and they are forgotten. Call partial_fit from the "
+            "first row on, or fit with all of them.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def check_alike(name: str, known: tuple[int, ...], given: tuple[int, ...]) -> None:
     """Refuse parts of another trailing shape."""
     if known != given:

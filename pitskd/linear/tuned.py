@@ -17,7 +17,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from pitskd._validation import (
-    check_continued,
     check_mergeable,
     check_penalties,
     check_rows_for_folds,
@@ -28,7 +27,7 @@ from pitskd._validation import (
     wrong,
 )
 from pitskd.linear import _dask
-from pitskd.linear._moments import Affine, Moments, Segments, merged, ridge_rules
+from pitskd.linear._moments import Affine, Moments, Segments, merged, ridge_rules, warn_if_forgetting
 from pitskd.linear._paths import logistic_path, ridge_grid, ridge_path
 
 __all__ = ["TunedLogisticRegression", "TunedRidge"]
@@ -229,8 +228,12 @@ class TunedRidge(RegressorMixin, _Tuned):
         Raises
         ------
         ValueError
-            As `fit`; if `cv` is a splitter and there is a choice; or if the model was fitted by `fit`, which keeps no
-            sums.
+            As `fit`; or if `cv` is a splitter and there is a choice.
+
+        Warns
+        -----
+        UserWarning
+            After `fit`, which keeps no sums: its rows are forgotten.
 
         Examples
         --------
@@ -276,7 +279,7 @@ class TunedRidge(RegressorMixin, _Tuned):
     def _evidence(self, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Segments:
         """Return what rows add up to, all arguments checked; there is no privileged part."""
         n_folds = self._n_folds()
-        check_continued(self, "coef_")
+        warn_if_forgetting(self, "coef_")
         X, targets, weight = self._read(X, y, sample_weight, least=1, reset=not hasattr(self, "statistics_"))
         names = getattr(self, "feature_names_in_", None)
         cuts = np.array_split(np.arange(len(X)), min(n_folds, len(X)))

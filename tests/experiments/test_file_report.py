@@ -11,6 +11,7 @@ import pitskd
 from pitskd import PrivilegedRegressor, file_report, make_windows, privileged_report
 from pitskd.experiments import Persistence, seasonal_naive
 from pitskd.experiments._time_splits import time_splits
+from pitskd.experiments.whole_file import compare_on_all
 
 
 def rotating(n=600, channels=10, seed=0):
@@ -49,7 +50,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def helped(folder):
     rotating().to_csv(folder / "rotating.csv", index=False)
-    return file_report(folder / "rotating.csv", target="x0", window=1, horizon=6, stride=7)
+    return file_report(folder / "rotating.csv", target="x0", window=1, horizon=6, stride=7, all_windows=False)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,38 @@ def test_the_middle_of_a_rotating_state_helps(helped):
     assert str(helped).startswith("HELPS: teaching with the 5 rows between input and target helps to forecast x0")
     assert "Save the student:\n    pitskd fit" in str(helped)
     assert "--target x0 --window 1 --horizon 6 --stride 7 --model student.pitskd" in str(helped)
+
+
+@pytest.fixture(scope="module")
+def asked_all(helped, folder):
+    return file_report(folder / "rotating.csv", target="x0", window=1, horizon=6, stride=7)
+
+
+def test_all_windows_may_say_otherwise_than_some_and_are_then_what_to_learn_from(helped, asked_all):
+    found = asked_all
+    w = make_windows(rotating(), "x0", window=1, horizon=6)
+    np.testing.assert_allclose(found.whole.blocks, compare_on_all([w], w.n_windows).blocks, rtol=1e-9)
+    assert (found.verdict, found.whole.verdict) == ("helps", "no evidence")
+    assert any(remark.startswith("All windows: 540 windows in 10 blocks of time") for remark in found.remarks)
+    assert found.to_json()["all_windows"]["verdict"] == "no evidence"
+    assert "Learn from all windows" in found.next_steps[0]
+    assert "--stride" not in found.next_steps[0]
+    assert helped.whole is helped.to_json()["all_windows"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"threshold": 0.0}, "sums tell squared errors, not those of events"),
+        ({"group": "half"}, "groups share time"),
+        ({}, "31 columns of windows and middle are too many for sums of products, 30 at most"),
+    ],
+)
+def test_all_windows_are_left_out_where_sums_cannot_tell(options, why, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["pitskd.experiments.file_report"], "MOST_COLUMNS", 30)
+    rotating(400).assign(half=np.repeat(["a", "b"], 200)).to_csv(tmp_path / "rows.csv", index=False)
+    asked = {"target": "x0", "window": 1, "horizon": 3, "stride": 9, "columns": [f"x{i}" for i in range(10)]} | options
+    assert why in file_report(tmp_path / "rows.csv", **asked).report.left_out["all windows"]
 
 
 def test_a_report_on_a_file_is_that_of_its_windows(helped):

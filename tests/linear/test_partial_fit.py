@@ -227,14 +227,18 @@ def test_a_part_that_is_refused_changes_nothing(spoil, message):
     assert pickle.dumps(model) == before
 
 
-def test_rows_are_not_added_to_a_fit_that_kept_no_sums():
+def test_a_fit_that_kept_no_sums_is_said_to_be_forgotten():
     X, y, Z = windows()
     model = ChainDistillationRegressor().fit(X, y, X_privileged=Z)
-    with pytest.raises(ValueError, match=r"partial_fit must be called on a model that partial_fit has fitted so far"):
-        model.partial_fit(X, y, X_privileged=Z)
+    with pytest.warns(UserWarning, match=r"partial_fit starts anew: fit keeps no sums of its rows") as told:
+        model.partial_fit(X[:99], y[:99], X_privileged=Z[:99])
+    assert told[0].filename == __file__
+    same(model, ChainDistillationRegressor().fit(X[:99], y[:99], X_privileged=Z[:99]))
     ridge = TunedRidge().fit(X[:, 0], y)
-    with pytest.raises(ValueError, match=r"partial_fit must be called on a model that partial_fit"):
-        ridge.partial_fit(X[:, 0], y)
+    with pytest.warns(UserWarning, match="partial_fit starts anew") as told:
+        ridge.partial_fit(X[:99, 0], y[:99])
+    assert told[0].filename == __file__
+    same(ridge, TunedRidge().fit(X[:99, 0], y[:99]))
 
 
 @pytest.mark.parametrize("student", [ChainDistillationRegressor(), AnchoredDistillationRegressor()], ids=repr)
