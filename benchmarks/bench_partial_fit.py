@@ -50,19 +50,21 @@ def main():
     }
     spent, memory = dict.fromkeys([*models, "Ridge"], 0.0), []
     with threadpool_limits(given.threads):
-        for _ in range(given.rows // given.part):
+        for part in range(given.rows // given.part):
             X, Z, y = rows(generator, given.part)
-            for name, model in models.items():
-                middle = {} if isinstance(model, TunedRidge) else {"X_privileged": Z}
-                spent[name] += seconds(lambda: model.partial_fit(X, y, **middle))  # noqa: B023  called at once
-            spent["Ridge"] += seconds(lambda: Ridge().fit(X, y))  # noqa: B023  called at once
+            names = [*spent]
+            for name in names[part % len(names) :] + names[: part % len(names)]:  # each is first as often as last
+                middle = {} if "Ridge" in name else {"X_privileged": Z}
+                learn = models[name].partial_fit if name in models else Ridge().fit
+                spent[name] += seconds(lambda: learn(X, y, **middle))  # noqa: B023  called at once
             memory.append(resident())
     n = given.rows // given.part * given.part
     print(f"{n} rows in parts of {given.part}, threads: {given.threads or 'all'}")
     for name, total in spent.items():
         print(f"{name:38} {n / total / 1e6:6.2f} million rows/s, {spent['Ridge'] / total:5.2f} x the rows/s of Ridge")
     shown = ", ".join(f"{value:.0f}" for value in memory[:: max(1, len(memory) // 8)])
-    print(f"resident MiB after parts, the part in memory included: {shown}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"resident MiB after parts, the part in memory included: {shown}; peak, copies of Ridge included: {peak:.0f}")
 
 
 if __name__ == "__main__":

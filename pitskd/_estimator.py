@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,7 @@ class Distillation(BaseEstimator, ABC):
             self._remember(read.names)
         weight = sample_weight
         if weight is not None:
-            weight = _check_sample_weight(weight, array, dtype=np.float64)
-            weight = check_weights("sample_weight", weight, some=least > 1)
+            weight = read_weights(weight, array, least)
         features, names = self._names(), read.names
         if names is not None and self._sees_both():
             names = None if features is None else (*features, *names)
@@ -121,13 +121,16 @@ class Distillation(BaseEstimator, ABC):
         """Tell whether there is a row to be taught by; warn if there is none."""
         if lesson.privileged.any():
             return True
+        self._warn_untaught()
+        return False
+
+    def _warn_untaught(self) -> None:
         warnings.warn(
             f"X_privileged is None or empty: {type(self).__name__} learns from hard targets only. "
             "Pass X_privileged to fit, or imitation=0 if this is meant.",
             UserWarning,
-            stacklevel=self._caller,
+            stacklevel=self._caller + 1,
         )
-        return False
 
     def _inputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -167,6 +170,26 @@ class Distillation(BaseEstimator, ABC):
         model = self._template()
         tags.input_tags.allow_nan = hasattr(model, "fit") and accepts_nan(model)
         return tags
+
+
+def read_weights(values: Any, X: np.ndarray, least: int) -> np.ndarray:
+    """Return weights of rows, checked; where one row suffices, a part, all of them may be 0."""
+    idle = least == 1 and values is not None and not np.any(values)
+    weight = _check_sample_weight(np.ones_like(values, dtype=np.float64) if idle else values, X, dtype=np.float64)
+    return np.zeros(len(weight)) if idle else check_weights("sample_weight", weight)
+
+
+@contextmanager
+def restored_on_failure(model: Any) -> Iterator[None]:
+    """Leave a model that has added rows up as it was, if what is done to it fails."""
+    before = dict(model.__dict__)
+    try:
+        yield
+    except BaseException:
+        if "statistics_" in before:
+            model.__dict__.clear()
+            model.__dict__.update(before)
+        raise
 
 
 def _offers(method: str) -> Callable[[Any], bool]:

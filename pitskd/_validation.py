@@ -194,9 +194,9 @@ def check_splitter(name: str, value: Any, step: str) -> None:
         raise wrong(name, "an integer of at least 2 or a splitter", value, step)
 
 
-def check_weights(name: str, values: np.ndarray, *, some: bool = True) -> np.ndarray:
-    """Return weights if none is negative and, with `some`, one at least is positive."""
-    if (values < 0).any() or (some and not (values > 0).any()):
+def check_weights(name: str, values: np.ndarray) -> np.ndarray:
+    """Return weights if none is negative and one at least is positive."""
+    if (values < 0).any() or not (values > 0).any():
         raise wrong(name, "at least 0, and above 0 in some row", values, "Drop rows that shall not count.")
     return values
 

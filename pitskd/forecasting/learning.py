@@ -16,8 +16,11 @@ from pitskd.forecasting.asked import MAX_WINDOWS
 from pitskd.forecasting.own_file import OwnFile, check_some_left, gather, told, total, untaught
 from pitskd.forecasting.recipe import RIDGE, as_read
 from pitskd.forecasting.tally import Tally
-from pitskd.linear.anchored import AnchoredDistillationClassifier, AnchoredDistillationRegressor
-from pitskd.linear.chain import ChainDistillationClassifier, ChainDistillationRegressor
+from pitskd.linear._accumulation import learn_from
+from pitskd.linear._blocks import TimeBlocks, anchored_path, chain_path, chosen_strength, reading
+from pitskd.linear._evidence import Evidence
+from pitskd.linear.anchored import AnchoredDistillationClassifierCV, AnchoredDistillationRegressor
+from pitskd.linear.chain import ChainDistillationClassifierCV, ChainDistillationRegressor
 from pitskd.linear.tuned import TunedLogisticRegression, TunedRidge
 from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
 from pitskd.windows import PrivilegedWindows
@@ -25,6 +28,7 @@ from pitskd.windows import PrivilegedWindows
 __all__ = ["STUDENTS", "Learnt", "learn"]
 
 STUDENTS = ("auto", "front-door", "anchored", "chain", RIDGE)
+_N_BLOCKS = 5  # of time, by which strengths are chosen
 _UNTAUGHT = ("front-door", RIDGE)  # those that need nothing privileged
 
 
@@ -133,10 +137,10 @@ def _unfitted(student: str, events: bool, taught: bool) -> Any:
     if student == "front-door":
         return PrivilegedClassifier(candidates=candidates) if events else PrivilegedRegressor(candidates=candidates)
     if student == RIDGE:
-        return TunedLogisticRegression(penalties=[1.0]) if events else TunedRidge(penalties=[1.0])
+        return TunedLogisticRegression() if events else TunedRidge()
     if student == "chain":
-        return ChainDistillationClassifier() if events else ChainDistillationRegressor()
-    return AnchoredDistillationClassifier() if events else AnchoredDistillationRegressor()
+        return ChainDistillationClassifierCV() if events else ChainDistillationRegressor()
+    return AnchoredDistillationClassifierCV() if events else AnchoredDistillationRegressor()
 
 
 def _lesson(windows: PrivilegedWindows, student: str) -> dict[str, Any]:
@@ -158,18 +162,36 @@ def _from_some(own_file: OwnFile, model: Any, student: str) -> Learnt:
 
 
 def _from_all(own_file: OwnFile, model: Any, student: str) -> Learnt:
-    """Learn from every window, piece by piece."""
+    """Learn from every window, piece by piece, by a strength that is chosen on blocks of time."""
     options, tally = own_file.options, Tally()
     stride = own_file.stride if options.max_windows is not None else options.stride or 1
     n_windows, n_untaught, dropped = 0, 0, []
+    most = 1 + (own_file.n_rows - options.needed) // stride
+    blocks = None if student == RIDGE else TimeBlocks(reading(model), most, _N_BLOCKS, stride)
     for piece in own_file.windows(stride=stride, tally=tally):
         dropped.append(piece.dropped)
         if piece.n_windows:
-            model.partial_fit(**_lesson(piece, student))
+            if blocks is None:
+                model.partial_fit(**_lesson(piece, student))
+            else:
+                blocks.add(piece)
             n_windows += piece.n_windows
             n_untaught += untaught(piece)
     lost = total(dropped)
     check_some_left(own_file, tally, lost, n_windows)
     check_two(own_file, n_windows)
+    if blocks is not None:
+        _strengthen(model, blocks.blocks)
+        learn_from(model, blocks.total)
     lines = told(own_file, tally, stride, n_windows, lost, n_untaught)
     return Learnt(model, student, n_windows, lost, tally, stride, False, lines)
+
+
+def _strengthen(model: Any, blocks: list[Evidence]) -> None:
+    """Set the strength of a student, the penalty of a chain or the anchor, by held-out error on blocks of time."""
+    if isinstance(model, ChainDistillationRegressor):
+        strength = chosen_strength(blocks, lambda evidence: chain_path(evidence, model.imitation))
+        model.set_params(**({} if strength is None else {"penalty": strength}))
+    else:
+        strength = chosen_strength(blocks, lambda evidence: anchored_path(evidence, model.imitation, model.penalty))
+        model.set_params(**({} if strength is None else {"anchor": strength}))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from pitskd._estimator import Distillation
+from pitskd._estimator import Distillation, restored_on_failure
 from pitskd._validation import check_mergeable, wrong
 from pitskd.linear import _dask
 from pitskd.linear._evidence import Evidence
@@ -63,21 +63,24 @@ class Accumulating(Distillation):
         -------
         self : object
         """
-        self.__dict__.pop("statistics_", None)
         given = {"X": X, "y": y, "X_privileged": X_privileged, "sample_weight": sample_weight}
-        if not any(map(_dask.is_dask, given.values())):
-            return super().fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)  # pyright: ignore[reportAttributeAccessIssue]
-        self._check_summable()
-        self._check_settings(self._task())
-        for name in ("student_", "links_"):
-            self.__dict__.pop(name, None)
-        return self._take(_dask.summed(clone(self), given), final=True)
+        with restored_on_failure(self):
+            self.__dict__.pop("statistics_", None)
+            if not any(map(_dask.is_dask, given.values())):
+                return super().fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)  # pyright: ignore[reportAttributeAccessIssue]
+            self._forget()
+            self._check_all_settings()
+            evidence = _dask.summed(clone(self), given)
+            if self._is_taught() and not evidence.privileged:
+                self._warn_untaught()
+            return self._take(evidence, final=True)
 
     def partial_fit(self, X: Any, y: Any, *, X_privileged: Any = None, sample_weight: Any = None) -> Any:
         """Learn from more rows; memory does not grow with their number.
 
-        The result is that of `fit` on all rows so far, whatever their parts. Parameters may be changed between calls:
-        they take effect on all rows at the next.
+        The result is that of `fit` on all rows so far, whatever their parts. Every call solves anew, in a time that
+        does not depend on the rows: give it thousands. Parameters may be changed between calls: they take effect on all
+        rows at the next.
 
         Parameters
         ----------
@@ -139,12 +142,14 @@ class Accumulating(Distillation):
             If `other` is of another class.
         """
         check_mergeable(self, other)
+        self._check_all_settings()
+        warn_if_forgetting(self, "student_", 3)
         return self._take(other.statistics_)
 
     def _evidence(self, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Evidence:
         """Return what rows add up to, all arguments checked."""
         self._check_summable()
-        warn_if_forgetting(self, "student_")
+        warn_if_forgetting(self, "student_", 4)
         first, task = not hasattr(self, "statistics_"), self._task()
         lesson = self._read_rows(task, X, y, X_privileged, sample_weight, reset=first, least=1)
         return Evidence.of(lesson, task.one_target)  # pyright: ignore[reportAttributeAccessIssue]
@@ -157,9 +162,9 @@ class Accumulating(Distillation):
         if final and not enough:
             expected = "present in at least two rows, with their privileged part"
             raise wrong("y", expected, f"{known.n_labelled}, of which {known.n_taught} have one", "Pass more rows.")
+        self._forget()
         self.n_features_in_, self._trailing_shape = known.n_features, known.window
-        if known.features is not None:
-            self.feature_names_in_ = np.asarray(known.features, dtype=object)
+        self._remember_features(known.features)
         self._remember(known.names)
         if enough:
             task = self._task()
@@ -169,5 +174,24 @@ class Accumulating(Distillation):
         self.statistics_ = known
         return self
 
+    def _check_all_settings(self) -> None:
+        self._check_summable()
+        self._check_settings(self._task())
+
+    def _remember_features(self, names: tuple[str, ...] | None) -> None:
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+
+    def _forget(self) -> None:
+        """Drop what was learnt; what follows is learnt from all rows that count."""
+        for name in ("student_", "teacher_", "links_", "coef_", "intercept_", "prior_coef_", "prior_intercept_"):
+            self.__dict__.pop(name, None)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "student_")
+
+
+def learn_from(model: Accumulating, evidence: Evidence) -> Accumulating:
+    """Fit an unfitted model to what rows have added up to elsewhere."""
+    return model._take(evidence, final=True)

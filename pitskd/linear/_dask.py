@@ -43,6 +43,9 @@ def summed(model: Any, given: Mapping[str, Any]) -> Any:
 
 def _aligned(given: Mapping[str, Any]) -> tuple[tuple[int, ...], list[list[Any]]]:
     """Return the lengths of the blocks of X, and of every array its delayed blocks, cut at the same rows."""
+    for name in ("X", "y"):
+        if given[name] is None:
+            raise wrong(name, "a dask array, as the others are", None, "Pass inputs and targets.")
     present = {name: values for name, values in given.items() if values is not None}
     for name, values in present.items():
         _check_array(name, values)
@@ -57,7 +60,8 @@ def _aligned(given: Mapping[str, Any]) -> tuple[tuple[int, ...], list[list[Any]]
             blocks.append([None] * len(rows))
         else:
             whole = values.rechunk({0: rows, **dict.fromkeys(range(1, values.ndim), -1)})
-            blocks.append(whole.to_delayed().ravel().tolist())
+            # Unoptimised, so that what arrays share, a file that is read, say, stays one task for all of them.
+            blocks.append(whole.to_delayed(optimize_graph=False).ravel().tolist())
     return rows, blocks
 
 
@@ -74,8 +78,9 @@ def _check_array(name: str, values: Any) -> None:
     kind = f"{type(values).__module__.split('.')[0]} {type(values).__name__}"
     if not is_dask(values):
         raise wrong(name, "a dask array, as the others are", kind, "Use dask.array.from_array.", TypeError)
-    if not hasattr(values, "rechunk"):
-        raise wrong(name, "a dask array", kind, f"Use {name}.to_dask_array(lengths=True).", TypeError)
+    if not type(values).__module__.startswith("dask.array"):
+        step = f"Use {name}.to_dask_array(lengths=True), or dask.array.from_delayed."
+        raise wrong(name, "a dask array", kind, step, TypeError)
     if any(np.isnan(length) for length in values.chunks[0]):
         raise wrong(name, "of known length", "blocks of unknown length", f"Call {name}.compute_chunk_sizes() first.")
     if not values.shape[0]:

@@ -66,7 +66,9 @@ class Evidence:
 
     @classmethod
     def of(cls, lesson: Lesson, one_target: bool) -> Evidence:
-        """Add up rows as an estimator has read them."""
+        """Add up rows as an estimator has read them; those of weight 0 are no evidence."""
+        if lesson.weight is not None:
+            lesson = lesson.rows(lesson.weight > 0)
         kinds = {
             BOTH: lesson.labelled & lesson.privileged,
             LABELLED: lesson.labelled & ~lesson.privileged,
@@ -120,17 +122,6 @@ class Evidence:
             moments[kind] = moments[kind].merged(part) if kind in moments else part
         known = self if self.middle else other
         return replace(self, moments=moments, middle=known.middle, names=known.names)
-
-    def parted(self) -> Evidence:
-        """Return what the rows would add up to if privileged parts belonged to rows drawn at random."""
-        d, both = self.n_features, self.n_features + self.n_privileged
-        moments = dict(self.moments)
-        for kind in set(_SEEN) & set(moments):
-            scatter = moments[kind].scatter.copy()
-            for own in (slice(0, d), slice(both, None)):
-                scatter[own, d:both] = scatter[d:both, own] = 0.0
-            moments[kind] = replace(moments[kind], scatter=scatter)
-        return replace(self, moments=moments)
 
     # ------------------------------------------------ columns, by their numbers in [X | X_privileged | y]
 

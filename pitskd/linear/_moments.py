@@ -6,6 +6,7 @@ and LeVeque (1983), so that no digits are lost to a mean that is large.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,8 +67,12 @@ class Moments:
     @classmethod
     def of(cls, columns: Sequence[np.ndarray], sample_weight: np.ndarray | None = None) -> Moments:
         """Return the moments of rows whose columns stand in arrays (n, d_1), (n, d_2), ... side by side."""
-        n, widths = len(columns[0]), [part.shape[1] for part in columns]
-        size = max(1, _BLOCK_BYTES // (8 * sum(widths) or 1))
+        n_given, widths = len(columns[0]), [part.shape[1] for part in columns]
+        if sample_weight is not None and not sample_weight.all():  # whatever stands in rows that do not count
+            columns, sample_weight = [part[sample_weight > 0] for part in columns], sample_weight[sample_weight > 0]
+        n = len(columns[0])
+        # Products of wide rows cost more than passing over the block: it may leave the cache for them.
+        size = max(_BLOCK_BYTES // (8 * sum(widths) or 1), 4 * sum(widths))
         near = [part[:size].mean(axis=0, dtype=np.float64) if n else np.zeros(part.shape[1]) for part in columns]
         starts = range(0, n, size)
 
@@ -77,7 +82,7 @@ class Moments:
 
         with _threads(n * sum(widths)) as mapped:  # stretches and their order do not depend on the threads
             total = merged(mapped(of_stretch, range(0, len(starts), _BLOCKS)), sum(widths))
-        return replace(total, mean=total.mean + np.concatenate(near))
+        return replace(total, count=n_given, mean=total.mean + np.concatenate(near))
 
     @classmethod
     def _of_spans(
@@ -90,7 +95,8 @@ class Moments:
         """
         point = np.concatenate(near)
         borders = np.cumsum([0, *map(len, near)])
-        buffer, repeated, total = np.empty((size, len(point))), np.tile(point, size), cls.empty(len(point))
+        longest = min(size, len(columns[0]))
+        buffer, repeated, total = np.empty((longest, len(point))), np.tile(point, longest), cls.empty(len(point))
         for span in spans:
             block = buffer[: len(columns[0][span])]
             for part, left, right in zip(columns, borders[:-1], borders[1:], strict=True):
@@ -228,7 +234,9 @@ class Segments:
 @contextmanager
 def _threads(n_values: int) -> Iterator[Callable[..., Iterable[Any]]]:
     """Yield `map`, over as many threads as BLAS may use if there is work for them."""
-    libraries = threadpool_info() if n_values > _MANY else []
+    # In other threads than the first others may set the limit at the same time, and the last would not lift it.
+    alone = threading.current_thread() is threading.main_thread()
+    libraries = threadpool_info() if alone and n_values > _MANY else []
     n_threads = max((one["num_threads"] for one in libraries if one["user_api"] == "blas"), default=1)
     if n_threads == 1:
         yield map
@@ -237,14 +245,14 @@ def _threads(n_values: int) -> Iterator[Callable[..., Iterable[Any]]]:
         yield pool.map
 
 
-def warn_if_forgetting(model: Any, fitted: str) -> None:
+def warn_if_forgetting(model: Any, fitted: str, caller: int) -> None:
     """Tell whoever adds rows to a fit that has kept no sums, known by an attribute that both kinds of fit set."""
     if hasattr(model, fitted) and not hasattr(model, "statistics_"):
         warnings.warn(
             "partial_fit starts anew: fit keeps no sums of its rows, and they are forgotten. Call partial_fit from the "
             "first row on, or fit with all of them.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=caller,
         )
 
 
@@ -271,7 +279,7 @@ def merged(parts: Iterable[Moments], n_columns: int) -> Moments:
 
 
 def ridge_rules(
-    moments: Moments, n_features: int, penalties: Any, scale: np.ndarray | None = None
+    moments: Moments, n_features: int, penalties: Any, scale: np.ndarray | None = None, *, tell: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit ridge regressions of the last columns on the first ones at every penalty.
 
@@ -284,6 +292,8 @@ def ridge_rules(
         L2 on half the summed squares over standardised features, at least 0; at 0 of minimum norm.
     scale : ndarray of shape (n_features,), default=None
         What features are divided by; None: their standard deviations.
+    tell : bool, default=True
+        Whether to warn of lost digits.
 
     Returns
     -------
@@ -294,32 +304,34 @@ def ridge_rules(
     Notes
     -----
     Products square the condition number: with lambda the eigenvalues of the standardised scatter, coefficients are off
-    by about ``eps * max(lambda) / (min(lambda) + penalty)``; a warning tells where that exceeds 1e-8. Directions that
-    hold nothing but rounding are left out.
+    by about ``eps * max(lambda) / (min(lambda) + penalty)``. Where that exceeds 1e-8, directions that may hold nothing
+    but rounding are left out, as if columns that depend on each other did so exactly, and a warning tells of it.
     """
     d, features = n_features, moments.of_columns(np.arange(n_features))
     scale = features.scale() if scale is None else scale
     varies = features.varies()
     unit = features.scatter / np.outer(scale, scale) * np.outer(varies, varies)
     values, axes = np.linalg.eigh(unit)
-    floor = 4.0 * d * _EPS * values.max(initial=0.0)
-    kept, strengths = values > floor, np.asarray(penalties, dtype=np.float64)[:, None]
-    _tell_lost_digits(values[kept], float(np.min(penalties)))
+    strengths, top = np.asarray(penalties, dtype=np.float64)[:, None], values.max(initial=0.0)
+    apart = values > 4.0 * d * _EPS * top
+    kept = apart | (strengths * _LOST > _EPS * top)  # a strong penalty hides what is not known
+    if tell:
+        rank = min(int(varies.sum()), moments.count - 1)
+        _tell_lost_digits(values[apart], float(strengths.min()), left_out=bool(kept.all(axis=0).sum() < rank))
     inverse = kept & (values + strengths > 0)
-    shrink = np.divide(1.0, values + strengths, out=np.zeros(inverse.shape), where=inverse)
+    shrink = np.divide(1.0, values.clip(min=0.0) + strengths, out=np.zeros(inverse.shape), where=inverse)
     told = axes.T @ (moments.scatter[:d, d:] * (varies / scale)[:, None])  # (d, k)
     coef = np.einsum("ij,pj,jk->pki", axes, shrink, told, optimize=True) / scale
     return coef, moments.mean[d:] - coef @ moments.mean[:d]
 
 
-def _tell_lost_digits(values: np.ndarray, penalty: float) -> None:
-    if not len(values):
-        return
-    error = _EPS * values.max() / (values.min() + penalty)
-    if error > _LOST:
+def _tell_lost_digits(values: np.ndarray, penalty: float, *, left_out: bool) -> None:
+    error = _EPS * values.max() / (values.min() + penalty) if len(values) else 0.0
+    if error > _LOST or left_out:
+        known = "they are taken for exactly so" if left_out else f"coefficients are known to about {error:.0e} only"
         warnings.warn(
-            f"Some columns nearly are a linear combination of others: from sums of products, coefficients are known to "
-            f"a relative error of about {error:.0e} only. Drop a column or use a larger penalty, or fit to all rows.",
+            f"Some columns are, or nearly are, a linear combination of others; from sums of products {known}. Drop a "
+            "column or use a larger penalty, or fit to all rows in memory.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )

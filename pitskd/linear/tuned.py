@@ -16,6 +16,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from pitskd._estimator import read_weights, restored_on_failure
 from pitskd._validation import (
     check_mergeable,
     check_penalties,
@@ -197,13 +198,14 @@ class TunedRidge(RegressorMixin, _Tuned):
         -------
         self : TunedRidge
         """
-        self.__dict__.pop("statistics_", None)
         given = {"X": X, "y": y, "X_privileged": None, "sample_weight": sample_weight}
-        if any(map(_dask.is_dask, given.values())):
-            self.__dict__.pop("coef_", None)
-            return self._take(_dask.summed(clone(self), given), least=2)
-        X, targets, weight = self._read(X, y, sample_weight, least=2)
-        self._fit(X, targets, y, weight)
+        with restored_on_failure(self):
+            self.__dict__.pop("statistics_", None)
+            if any(map(_dask.is_dask, given.values())):
+                self._forget()
+                return self._take(_dask.summed(clone(self), given), least=2)
+            X, targets, weight, self._one_target = self._read(X, y, sample_weight, least=2)
+            self._fit(X, targets, y, weight)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TunedRidge:
@@ -266,21 +268,21 @@ class TunedRidge(RegressorMixin, _Tuned):
             If `other` is of another class.
         """
         check_mergeable(self, other)
+        warn_if_forgetting(self, "coef_", 3)
         return self._take(other.statistics_)
 
-    def _read(self, X: Any, y: Any, sample_weight: Any, least: int, reset: bool = True) -> tuple[np.ndarray, ...]:
-        """Return rows, targets (n, k) and weights, checked."""
+    def _read(self, X: Any, y: Any, sample_weight: Any, least: int, reset: bool = True) -> tuple[Any, ...]:
+        """Return rows, targets (n, k) and weights, checked, and whether targets have one axis."""
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=least, reset=reset)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        self._one_target = y.ndim == 1
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        return X, targets, check_weights("sample_weight", weight, some=least > 1)
+        return X, targets, read_weights(sample_weight, X, least), y.ndim == 1
 
     def _evidence(self, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Segments:
         """Return what rows add up to, all arguments checked; there is no privileged part."""
         n_folds = self._n_folds()
-        warn_if_forgetting(self, "coef_")
-        X, targets, weight = self._read(X, y, sample_weight, least=1, reset=not hasattr(self, "statistics_"))
+        warn_if_forgetting(self, "coef_", 4)
+        first = not hasattr(self, "statistics_")
+        X, targets, weight, one_target = self._read(X, y, sample_weight, least=1, reset=first)
         names = getattr(self, "feature_names_in_", None)
         cuts = np.array_split(np.arange(len(X)), min(n_folds, len(X)))
         spans = [slice(rows[0], rows[-1] + 1) for rows in cuts]
@@ -288,7 +290,7 @@ class TunedRidge(RegressorMixin, _Tuned):
         parts = [Moments.of((X[span], targets[span]), part) for span, part in zip(spans, weights, strict=True)]
         names = None if names is None else tuple(names)
         most = 1 if n_folds == 1 else _STRETCHES * n_folds
-        return Segments(tuple(parts), X.shape[1], self._one_target, names, most)
+        return Segments(tuple(parts), X.shape[1], one_target, names, most)
 
     def _n_folds(self) -> int:
         """Return how many folds there are to choose by, 1 for no choice."""
@@ -306,27 +308,39 @@ class TunedRidge(RegressorMixin, _Tuned):
         n_folds, penalties, total = self._n_folds(), self._penalty_grid(), known.total
         if known.n_rows < least or (least > 1 and not total.weight):
             raise wrong("X", f"of at least {least} rows with weight", f"{known.n_rows}", "Pass more rows.")
+        losses = self._segment_losses(known, n_folds, penalties)
+        self._forget()
         self.n_features_in_, self._one_target = known.n_features, known.one_target
+        if known.features is not None:
+            self.feature_names_in_ = np.asarray(known.features, dtype=object)
         if known.n_rows > 1 and total.weight:
-            best = self._choose(penalties, self._segment_losses(known, n_folds, penalties))
+            best = self._choose(penalties, losses)
             coef, intercept = ridge_rules(total, known.n_features, penalties[best : best + 1])
             self.coef_, self.intercept_ = coef[0], intercept[0]
         self.statistics_ = known
         return self
 
+    def _forget(self) -> None:
+        """Drop what was learnt; what follows is learnt from all rows that count."""
+        for name in ("coef_", "intercept_", "penalty_", "held_out_losses_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
     def _segment_losses(self, known: Segments, n_folds: int, penalties: np.ndarray) -> np.ndarray:
         """Return the held-out mean squared error at every penalty."""
-        d, folds = known.n_features, known.folds(n_folds)
+        d, folds = known.n_features, [fold for fold in known.folds(n_folds) if fold.weight]
+        if len(folds) < 2:
+            return np.full(len(penalties), np.nan)
         losses, weight = np.zeros(len(penalties)), 0.0
         for number, test in enumerate(folds):
             train = merged(folds[:number] + folds[number + 1 :], len(test.mean))
-            if not train.weight:
-                raise wrong("cv", "a number of folds whose training parts have weight", self.cv, "Use fewer folds.")
-            for place, (coef, intercept) in enumerate(zip(*ridge_rules(train, d, penalties), strict=True)):
+            for place, (coef, intercept) in enumerate(zip(*ridge_rules(train, d, penalties, tell=False), strict=True)):
                 left = Affine(np.hstack([-coef, np.eye(len(coef))]), -intercept)
-                losses[place] += test.mapped(left).mean_square().mean() * test.weight if test.weight else 0.0
+                losses[place] += test.mapped(left).mean_square().mean() * test.weight
             weight += test.weight
-        return losses / weight if weight else np.full(len(penalties), np.nan)
+        return losses / weight
 
     def predict(self, X: Any) -> np.ndarray:
         """Return predictions of shape (n,) or (n, n_targets)."""

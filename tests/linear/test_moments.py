@@ -1,8 +1,10 @@
 """Sums over rows: they add up, keep their digits, and give the rules that the rows give."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pitskd.linear import _moments
 from pitskd.linear._moments import Affine, Moments, merged, ridge_rules
@@ -102,16 +104,57 @@ def test_rules_are_those_of_ridge_regression_on_the_rows(rows, penalty):
 def test_a_constant_column_has_no_coefficient_and_twins_share_theirs():
     X = np.random.default_rng(0).normal(size=(300, 2))
     X = np.column_stack([X, X[:, 0], np.full(300, 0.1)])
-    coef, _ = ridge_rules(Moments.of((X, 3.0 * X[:, :1])), 4, [0.0, 1.0])
-    np.testing.assert_allclose(coef[0, 0], [1.5, 0.0, 1.5, 0.0], atol=1e-9)
-    np.testing.assert_allclose(coef[:, 0, 3], 0.0, atol=0.0)
-    np.testing.assert_allclose(coef[1, 0, 0], coef[1, 0, 2], rtol=1e-9)
+    moments = Moments.of((X, 3.0 * X[:, :1]))
+    with pytest.warns(UserWarning, match="they are taken for exactly so"):
+        exact, _ = ridge_rules(moments, 4, [0.0])
+    np.testing.assert_allclose(exact[0, 0], [1.5, 0.0, 1.5, 0.0], atol=1e-9)
+    shrunk, _ = ridge_rules(moments, 4, [1.0])  # the penalty hides what is not known: no warning
+    np.testing.assert_allclose(shrunk[0, 0, 0], shrunk[0, 0, 2], rtol=1e-9)
+    assert exact[0, 0, 3] == shrunk[0, 0, 3] == 0.0
 
 
-def test_columns_that_are_nearly_dependent_are_told_of():
+@pytest.mark.parametrize(
+    ("apart", "message"),
+    [(1e-5, r"about \de-\d\d only\. Drop a column"), (1e-7, "taken for exactly so"), (1e-8, "taken for exactly so")],
+)
+def test_columns_that_are_nearly_dependent_are_told_of(apart, message):
     generator = np.random.default_rng(0)
     X = generator.normal(size=(300, 2))
-    X = np.column_stack([X, X[:, 0] + 1e-5 * generator.normal(size=300)])
-    with pytest.warns(UserWarning, match=r"relative error of about \de-\d\d only\. Drop a column"):
-        ridge_rules(Moments.of((X, X[:, :1])), 3, [0.0])
-    ridge_rules(Moments.of((X, X[:, :1])), 3, [1.0])  # the penalty hides them: no warning
+    X = np.column_stack([X, X[:, 0] + apart * generator.normal(size=300)])
+    moments = Moments.of((X, X[:, :1]))
+    with pytest.warns(UserWarning, match=message):
+        ridge_rules(moments, 3, [0.0])
+    mean, scale = location_and_scale(X, np.ones(300))
+    expected = ridge_path((X - mean) / scale, X[:, :1], np.array([1.0]), np.ones(300))[0] / scale
+    np.testing.assert_allclose(ridge_rules(moments, 3, [1.0])[0], expected, rtol=1e-8)  # and no warning
+
+
+def test_fewer_rows_than_columns_are_no_dependence_of_columns():
+    X = np.random.default_rng(0).normal(size=(5, 9))
+    y = X[:, :1]
+    mean, scale = location_and_scale(X, np.ones(5))
+    expected = ridge_path((X - mean) / scale, y, np.array([0.0]), np.ones(5))[0] / scale
+    np.testing.assert_allclose(ridge_rules(Moments.of((X, y)), 9, [0.0])[0], expected, rtol=1e-7, atol=1e-9)
+
+
+def test_rows_without_weight_may_hold_anything():
+    values = np.random.default_rng(0).normal(size=(400, 3))
+    spoilt, weight = values.copy(), np.ones(400)
+    spoilt[:7], weight[:7] = 1e200, 0.0
+    found, expected = Moments.of((spoilt,), weight), Moments.of((values[7:],))
+    assert found.count == 400
+    np.testing.assert_array_equal(found.scatter, expected.scatter)
+
+
+def test_threads_that_add_up_at_the_same_time_leave_blas_as_it_was(monkeypatch):
+    monkeypatch.setattr(_moments, "_MANY", 0)
+    values = np.random.default_rng(0).normal(size=(20_000, 3))
+
+    def limits():
+        return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before = limits()
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda _: Moments.of((values,)), range(24)))
+        assert limits() == before

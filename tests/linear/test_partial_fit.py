@@ -99,8 +99,9 @@ def test_size_and_order_of_parts_do_not_matter(cuts, order):
     same(learnt(student, (X, y, Z, weight), parts), clone(student).fit(X, y, X_privileged=Z))
 
 
-def test_rows_one_by_one_teach_the_same(rows):
-    X, y, Z, weight = (part[:80] for part in rows)
+def test_rows_one_by_one_teach_the_same_and_so_do_parts_without_weight(rows):
+    X, y, Z, weight = (part[40:120] for part in rows)
+    assert (weight == 0).any()
     student = ChainDistillationRegressor(states="windows")
     found = learnt(student, (X, y, Z, weight), parts_of(80, range(1, 80)))
     same(found, clone(student).fit(X, y, X_privileged=Z, sample_weight=weight))
@@ -134,6 +135,31 @@ def test_parameters_changed_on_the_way_act_on_all_rows(rows):
     model.partial_fit(X[part], y[part], X_privileged=Z[part], sample_weight=weight[part])
     fitted = ChainDistillationRegressor(0.7, 2.0, states="windows")
     same(model, fitted.fit(X, y, X_privileged=Z, sample_weight=weight))
+
+
+def test_rows_without_weight_are_no_evidence_whatever_they_hold(rows):
+    X, y, Z, weight = (part.copy() for part in rows)
+    X[weight == 0] = 1e100
+    student = AnchoredDistillationRegressor()
+    same(learnt(student, (X, y, Z, weight), [np.arange(len(X))]), learnt(student, rows, [np.arange(len(X))]))
+    one = np.zeros(len(X))
+    one[0] = 1.0
+    with pytest.raises(NotFittedError):
+        clone(student).partial_fit(X, y, X_privileged=Z, sample_weight=one).predict(X)
+    ridge = TunedRidge().partial_fit(X[:, 0], np.zeros(len(X)), np.zeros(len(X)))
+    with pytest.raises(NotFittedError):
+        ridge.predict(X[:, 0])
+
+
+def test_a_model_that_cannot_be_fitted_to_all_its_rows_is_not_fitted():
+    X, y, Z = windows()
+    model = ChainDistillationRegressor().partial_fit(X[:50], y[:50])
+    assert model.predict(X).shape == y.shape
+    model.partial_fit(
+        X[50:60], np.full((10, 2), np.nan), X_privileged=Z[50:60]
+    )  # now there is a middle, without targets
+    with pytest.raises(NotFittedError):
+        model.predict(X)
 
 
 def test_rows_without_privileged_part_may_come_first():
@@ -247,6 +273,66 @@ def test_parts_are_routed_their_privileged_rows_as_fits_are(student):
         requests = student.get_metadata_routing()
     assert requests.partial_fit.requests["X_privileged"] is True
     assert requests.fit.requests["X_privileged"] is True
+
+
+@pytest.mark.parametrize("model", [ChainDistillationRegressor(), TunedRidge()], ids=repr)
+def test_a_fit_that_fails_costs_no_parts(model):
+    X, y, _ = windows()
+    X, y = X[:, 0], y[:, 0]
+    model = clone(model).partial_fit(X, y)
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match=r"rows|samples"):
+        model.fit(X[:, :2], y[:-1])
+    assert pickle.dumps(model) == before
+
+
+SETTINGS = [
+    ChainDistillationRegressor(link=TunedRidge()),
+    ChainDistillationRegressor(imitation=2.0),
+    ChainDistillationRegressor(penalty=-5.0),
+    ChainDistillationRegressor(states="rows"),
+    AnchoredDistillationRegressor(target_imitation=0.5),
+    AnchoredDistillationRegressor(towards="past"),
+]
+
+
+@pytest.mark.parametrize("model", SETTINGS, ids=repr)
+def test_merging_is_as_strict_as_learning(model):
+    X, y, Z = windows()
+    other = type(model)().partial_fit(X, y, X_privileged=Z)
+    with pytest.raises(ValueError, match="must be"):
+        model.merge(other)
+    assert not hasattr(model, "statistics_")
+
+
+@pytest.mark.parametrize("model", [ChainDistillationRegressor(), TunedRidge([1.0])], ids=repr)
+def test_names_come_with_what_is_merged(model):
+    X, y, _ = windows()
+    frame = pd.DataFrame(X[:, 0], columns=["a", "b", "c"])
+    merged = clone(model).merge(clone(model).partial_fit(frame, y))
+    assert merged.feature_names_in_.tolist() == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="feature names"):
+        merged.predict(frame[["c", "b", "a"]])
+
+
+def test_merging_into_a_fit_says_that_it_is_forgotten():
+    X, y, Z = windows()
+    other = ChainDistillationRegressor().partial_fit(X[:99], y[:99], X_privileged=Z[:99])
+    with pytest.warns(UserWarning, match="partial_fit starts anew") as told:
+        merged = ChainDistillationRegressor().fit(X, y, X_privileged=Z).merge(other)
+    assert told[0].filename == __file__
+    np.testing.assert_array_equal(merged.coef_, other.coef_)
+
+
+def test_a_refused_part_leaves_the_ridge_as_it_was():
+    X, y, _ = windows()
+    model = TunedRidge().partial_fit(X[:, 0], y[:, :1])
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match=r"y must be of shape \(n, 1\) as in the parts before, got shape \(n,\)"):
+        model.partial_fit(X[:, 0], y[:, 0])
+    assert pickle.dumps(model) == before
+    with pytest.raises(NotFittedError):
+        TunedRidge().partial_fit(X[:1, 0], y[:1]).predict(X[:, 0])
 
 
 def test_fit_forgets_the_parts(rows):
