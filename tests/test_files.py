@@ -1,5 +1,7 @@
 """Files of a user: what is read, and the one clear error for everything that is not."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,20 @@ def test_times_with_offsets_become_one_clock(tmp_path):
     assert list(table.stamps) == ["2024-10-27T02:59:59+02:00", "2024-10-27T02:00:00+01:00"]
 
 
+def test_stamps_are_the_times_as_written_without_the_blanks_around_them(tmp_path):
+    table = read(tmp_path, "time,a\n2024-05-01 ,1\n2024-05-02T12:00\t,2\n")
+    assert list(table.stamps) == ["2024-05-01", "2024-05-02T12:00"]
+    assert table.index.tolist() == [pd.Timestamp("2024-05-01"), pd.Timestamp("2024-05-02T12:00")]
+
+
+def test_stamps_of_days_without_dashes_are_text(tmp_path):
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"date": [20240131, 20240201], "a": [1.0, 2.0]}).to_parquet(tmp_path / "log.parquet")
+    table = TableFile.read("--train", tmp_path / "log.parquet")
+    assert table.index.tolist() == [pd.Timestamp("2024-01-31"), pd.Timestamp("2024-02-01")]
+    assert list(table.stamps) == ["20240131", "20240201"]
+
+
 def test_the_time_column_is_the_named_one_the_usual_one_or_the_one_with_a_usual_name(tmp_path):
     text = "Date,t,a\n1,5,0\n2,6,0\n"
     assert read(tmp_path, text).time == "Date"
@@ -79,6 +95,8 @@ BAD = [
     ("time,a\n01.05.2024,1\n", r"ISO 8601 times in 'time', got '01.05.2024' \(row 1\)"),
     ("time,a\n2024-05-01T00:00:00,1\n2024-05-01T00:00:01Z,1\n", "all have a UTC offset or none"),
     (b"a,b\xe4\n1,2\n", "CSV file in UTF-8"),
+    ('a,"b\nc"\n1,2\n', "names of its columns on one line, got an open quote in line 1 of"),
+    ("a,b\r1,2\r3,4\r", r"whose lines end with a line feed"),
 ]
 
 
@@ -138,10 +156,7 @@ def test_nested_and_broken_parquet_is_refused(tmp_path):
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise ImportError
-
-    monkeypatch.setattr(pd, "read_parquet", refuse)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match="pip install pyarrow"):
         read(tmp_path, "x", name="log.parquet")
 
@@ -156,8 +171,8 @@ def test_numbers_of_lines_and_of_files_are_the_same():
 
 
 def test_what_is_a_time():
-    assert all(map(is_date, ("2024-05-01", "2024-05-01 10:00:00.5", "2024-05-01T10:00:00Z")))
-    assert not any(map(is_date, ("now", "today", "20240501", "1714564800", "01.05.2024", "")))
+    assert all(map(is_date, ("2024-05-01", "2024-05-01 10:00:00.5", "2024-05-01T10:00:00Z", "20240501")))
+    assert not any(map(is_date, ("now", "today", "20240532", "18991231", "1714564800", "01.05.2024", "")))
     assert all(map(has_offset, ("2024-05-01T10:00:00Z", "2024-05-01 10:00+02:00", "2024-05-01 10:00-0200")))
     assert not any(map(has_offset, ("2024-05-01", "2024-05-01 10:00:00")))
 

@@ -4,6 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -34,6 +36,9 @@ TABLES = {
     "times over the end of summer time": "time,a\n2024-10-27T02:59:59+02:00,1\n2024-10-27T02:00:00+01:00,2\n"
     "2024-10-27T02:00:00Z,3\n",
     "numbers of rows": "a,b\n1,2\n3,4\n5,6\n",
+    "times before blanks": "time ,a\n2024-05-01 ,1\n2024-05-02T00:00\t ,2\n 2024-05-03\t,3\n",
+    "times with offsets before blanks": "time,a\n2024-05-01T00:00Z ,1\n2024-05-02T00:00+01:00,2\n",
+    "days without dashes": "Date,a\n20240131,1\n20240201 ,2\n20240301,3\n",
     "decimal clock": "time,a\n0.5,1\n1,2\n2,3\n2.5,4\n",
 }
 
@@ -69,6 +74,83 @@ def test_an_index_without_a_name_is_the_time(tmp_path):
     parts = read_parts(tmp_path / "log.parquet")
     assert (parts.names, parts.time) == (("time", "a"), "time")
     assert whole(parts).index.tolist() == frame.index.tolist()
+
+
+DAYS = pd.to_datetime(["2024-05-01", "2024-05-02", "2024-05-04", "2024-05-05"])
+INDEXES = {
+    "numbers without a name": (pd.Index([0, 1, 3, 4]), None, None, [0, 1, 2, 3]),
+    "text without a name": (pd.Index(list("wxyz")), None, None, [0, 1, 2, 3]),
+    "a range without a name": (pd.RangeIndex(100, 104), None, None, [0, 1, 2, 3]),
+    "a range that is the time": (pd.RangeIndex(100, 108, 2, name="time"), "time", None, [100, 102, 104, 106]),
+    "a range of another name": (pd.RangeIndex(100, 104, name="t"), "t", "t", [100, 101, 102, 103]),
+    "times without a name": (DAYS, "time", None, None),
+    "dates without a name": (pd.Index(DAYS.date), "time", None, None),
+}
+
+
+@pytest.mark.parametrize("rows", [3, 100])
+@pytest.mark.parametrize(("index", "clock", "named", "expected"), INDEXES.values(), ids=INDEXES)
+def test_an_index_of_parquet_is_the_time_where_it_has_a_name_or_holds_times(
+    tmp_path, index, clock, named, expected, rows
+):
+    frame = pd.DataFrame({"a": [0.0, 1.0, 3.0, 4.0], "b": [1.0, 2.0, 3.0, 4.0]}, index=index)
+    frame.to_parquet(tmp_path / "log.parquet")
+    table = TableFile.read("path", tmp_path / "log.parquet", time=named)
+    parts = read_parts(tmp_path / "log.parquet", time=named, rows=rows)
+    assert parts.names == table.names == ((clock, "a", "b") if clock else ("a", "b"))
+    assert parts.time == table.time == clock
+    assert whole(parts).index.tolist() == table.index.tolist() == (expected or pd.to_datetime(index).tolist())
+    assert_array_equal(whole(parts), frame)
+
+
+@pytest.mark.parametrize("clock", ["time", "date"])
+def test_a_filtered_frame_keeps_its_time_column(tmp_path, clock):
+    frame = pd.DataFrame({clock: pd.date_range("2024", periods=6, freq="h"), "pm": np.arange(6.0)})
+    frame[frame.pm != 2].to_parquet(tmp_path / "log.parquet")
+    parts = read_parts(tmp_path / "log.parquet")
+    assert (parts.names, parts.time, parts.columns) == ((clock, "pm"), clock, ("pm",))
+    assert whole(parts)["pm"].tolist() == [0, 1, 3, 4, 5]
+    assert TableFile.read("path", tmp_path / "log.parquet").index.tolist() == whole(parts).index.tolist()
+
+
+def test_a_range_counts_on_over_the_parts_and_can_be_read_alone(tmp_path):
+    pd.DataFrame({"a": np.arange(5.0)}, index=pd.RangeIndex(10, 0, -2, name="left")).to_parquet(tmp_path / "a.parquet")
+    assert whole(read_parts(tmp_path / "a.parquet", rows=2)).to_numpy().tolist() == [
+        [10.0, 0.0], [8.0, 1.0], [6.0, 2.0], [4.0, 3.0], [2.0, 4.0],
+    ]  # fmt: skip
+    alone = read_parts(tmp_path / "a.parquet", rows=2, columns=["left"])
+    assert whole(alone)["left"].tolist() == [10, 8, 6, 4, 2]
+
+
+def test_levels_of_an_index_are_columns(tmp_path):
+    levels = pd.MultiIndex.from_product([["n", "s"], pd.date_range("2024", periods=2)], names=["city", "time"])
+    pd.DataFrame({"a": np.arange(4.0)}, index=levels).to_parquet(tmp_path / "log.parquet")
+    parts = read_parts(tmp_path / "log.parquet", group="city", rows=3)
+    assert (parts.names, parts.time, whole(parts)["city"].tolist()) == (("city", "time", "a"), "time", list("nnss"))
+
+
+def test_days_without_dashes_are_times_in_the_clock_only(tmp_path):
+    days = pd.to_datetime(["2024-01-31", "2024-02-01"])
+    parts = read_parts(write(tmp_path, "date,a,b\n20240131,20240131,1\n20240201,20240201,2\n"), rows=1)
+    assert whole(parts).index.tolist() == days.tolist()
+    assert whole(parts)["a"].tolist() == [20240131, 20240201]
+    pd.DataFrame({"date": [20240131, 20240201], "a": [1.0, 2.0]}).to_parquet(tmp_path / "log.parquet")
+    assert whole(read_parts(tmp_path / "log.parquet")).index.tolist() == days.tolist()
+
+
+@pytest.mark.parametrize("last", ["20240132", "18991231", "21010101", "20240101.5", "202402010"])
+def test_numbers_that_are_not_all_days_stay_numbers(tmp_path, last):
+    values = sorted(["20240101", last], key=float)
+    parts = read_parts(write(tmp_path, f"time,a\n{values[0]},1\n{values[1]},2\n"))
+    assert whole(parts).index.tolist() == [float(value) for value in values]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("last", ["20240230", "21010101", "2024-03-01", "x"])
+def test_a_clock_that_begins_with_days_keeps_to_them(tmp_path, last, rows):
+    parts = read_parts(write(tmp_path, f"date,a\n20240131,1\n20240201,1\n{last},1\n"), rows=rows)
+    with pytest.raises(ValueError, match=rf"days such as 20240131 in 'date', got 20240131 and {last} \(row 3\)"):
+        list(parts)
 
 
 def test_every_iteration_is_a_fresh_pass(tmp_path):
@@ -111,6 +193,46 @@ def test_truths_and_times_of_parquet_are_numbers_and_left_out(tmp_path):
     assert parts.left_out == {
         "seen": "holds times: 2024-05-01 00:00:00", "site": "holds text: 'n'", "kind": "holds text: 'x'",
     }  # fmt: skip
+
+
+ENDS = {
+    "truths": (pa.array([None] * 4 + [True, False]), [1.0, 0.0], None),
+    "numbers": (pa.array([None] * 4 + [1, 2]), [1.0, 2.0], None),
+    "text": (pa.array([None] * 4 + ["x", "y"]), None, "holds text, by its type string"),
+    "text in a dictionary": (pa.array([None] * 4 + ["x", "y"]).dictionary_encode(), None, "holds text, by its type"),
+    "marks of missing text": (pa.array(["", "NA", "nan", None, "x", "y"]), None, "holds text, by its type string"),
+    "times": (pa.array([None] * 4 + [0, 1], pa.timestamp("s")), None, "holds times, by its type timestamp"),
+}
+
+
+@pytest.mark.parametrize(("values", "read", "reason"), ENDS.values(), ids=ENDS)
+def test_a_column_of_parquet_that_begins_empty_is_known_by_its_type(tmp_path, values, read, reason):
+    pq.write_table(pa.table({"a": np.arange(6.0), "door": values}), tmp_path / "log.parquet")
+    parts = read_parts(tmp_path / "log.parquet", rows=3)
+    assert parts.columns == (("a",) if reason else ("a", "door"))
+    assert parts.left_out.get("door", "").startswith(reason or "")
+    frame = whole(parts)
+    assert reason or np.array_equal(frame["door"], [NAN] * 4 + read, equal_nan=True)
+    asked = read_parts(tmp_path / "log.parquet", rows=3, columns=["a"] if reason else ["door", "a"])
+    assert whole(asked).equals(frame)
+
+
+@pytest.mark.parametrize("value", ["NW", "True", "2024-05-01"])
+@pytest.mark.parametrize(("name", "option"), [("path", "columns"), ("FILE", "--columns")])
+def test_a_column_of_csv_that_begins_empty_can_be_left_out(tmp_path, value, name, option):
+    path = write(tmp_path, f"a,door\n1,\n2,NA\n3,{value}\n4,1\n")
+    message = (
+        rf"^{name} must be a file of numbers in column 'door', got '{value}' where a number belongs \(row 3\), and "
+        rf"nothing in the first part of 2 rows\. Mend the file, or leave that column out with {option}\."
+    )
+    with pytest.raises(ValueError, match=message):
+        list(read_parts(path, rows=2, name=name))
+    assert whole(read_parts(path, rows=2, columns=["a"]))["a"].tolist() == [1, 2, 3, 4]
+
+
+def test_a_column_of_csv_that_begins_empty_may_hold_numbers(tmp_path):
+    parts = read_parts(write(tmp_path, "a,b\n1,\n2,\n3,4\n"), rows=2)
+    assert np.array_equal(whole(parts)["b"], [NAN, NAN, 4.0], equal_nan=True)
 
 
 def test_chosen_columns_come_in_the_order_of_the_file_and_text_elsewhere_does_no_harm(tmp_path):
@@ -175,6 +297,12 @@ HEADER = [
     ('a;b\n1;"2,5"\n', r"numbers in column 'b', got 2,5 with a decimal comma; write 2\.5 \(row 1\)"),
     ("a;b\n1;2\n1,5;3\n", r"numbers in column 'a', got 1,5 with a decimal comma; write 1\.5 \(row 2\)"),
     ("a,b\n1,inf\n", r"numbers in column 'b', got inf, which is not finite \(row 1\)"),
+    ('a,"b\nc"\n1,2\n', "names of its columns on one line, got an open quote in line 1 of"),
+    ('\n"a,b\n1,2\n', "names of its columns on one line, got an open quote in line 2 of"),
+    (
+        "a,b\r1,2\r3,4\r",
+        r"whose lines end with a line feed \(LF or CR LF\), got carriage returns \(CR\) alone in .*log.csv",
+    ),
     ("time,a\n1,x\n2,y\n", "a file with a column of numbers, got 'a' holds text: 'x'"),
 ]
 
@@ -194,6 +322,8 @@ CLOCKS = [
     ("time,a\n2024-05-01,1\n2024-05-02,1\n01.05.2024,1\n", r"ISO 8601 times in 'time', got '01.05.2024' \(row 3\)"),
     ("time,a\n2024-05-01T00,1\n2024-05-01T01,1\n2024-05-01T02:00Z,1\n", r"a UTC offset or none in .*Z \(row 3\)"),
     ("time,a\n2024-05-01T00:00Z,1\n2024-05-01T01:00Z,1\n2024-05-01T02:00,1\n", r"a UTC offset or none .*02:00 \(row 3"),
+    ("date,a\n20240131,1\n20240131,1\n20240201,1\n", "every time of 'date' once, got 20240131 twice"),
+    ("date,a\n2024-05-01,1\n2024-05-02 ,1\nsoon ,1\n", r"ISO 8601 times in 'date', got 'soon' \(row 3\)"),
     ("time,a\n1,1\n2,1\n3,warm\n", r"numbers in column 'a', got 'warm' where a number belongs \(row 3\)"),
     ("time,a\n1,1\n2,1\n3,True\n", r"numbers in column 'a', got 'True' where a number belongs \(row 3\)"),
     ("time,a\n1,1\n2,1\n3,inf\n", r"numbers in column 'a', got inf, which is not finite \(row 3\)"),
@@ -245,6 +375,8 @@ def test_columns_that_the_file_does_not_have_are_named(tmp_path):
         read_parts(path, group="time")
     with pytest.raises(ValueError, match="columns must be a list of columns of"):
         read_parts(path, columns="a")
+    with pytest.raises(ValueError, match=r"--columns must be columns, none twice, got 'a'\. Name it once\."):
+        read_parts(path, columns=["a", "a"], name="FILE")
     with pytest.raises(ValueError, match=r"label in every row of 'city', got none in row 2"):
         list(read_parts(write(tmp_path, "city,a\nx,1\n,2\n"), group="city", rows=1))
     with pytest.raises(ValueError, match="rows must be an integer of at least 1, got 0"):

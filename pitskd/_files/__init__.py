@@ -14,7 +14,8 @@ from pitskd._files.cells import (
     why_no_number,
 )
 from pitskd._files.clock import TIME_NAMES, ClockReader, find_time
+from pitskd._files.columnar import PARQUET, ParquetTable, parquet
 from pitskd._files.lines import CsvHeader, check_unique_names, count_rows, delimiter, fields, utf8
-from pitskd._files.tables import PARQUET, TableFile, check_readable, check_writable, parquet, replacing
+from pitskd._files.tables import TableFile, check_readable, check_writable, replacing
 
 __all__: list[str] = []

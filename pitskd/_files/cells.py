@@ -18,6 +18,7 @@ __all__: list[str] = []
 MISSING = frozenset({"", "nan", "null", "na", "n/a", "none"})  # in any case
 SPELT = sorted({form(marker) for marker in MISSING for form in (str.lower, str.upper, str.title)} | {"NaN"})
 OFFSET = re.compile(r"\d[T ]\d{2}.*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$")
+YEARS = range(1900, 2101)  # of days written YYYYMMDD; other digits are numbers
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -53,12 +54,12 @@ def has_offset(text: str) -> bool:
 
 
 def is_date(text: str) -> bool:
-    """Tell whether a text is a date and time as ISO 8601 writes it."""
+    """Tell whether a text is a date and time as ISO 8601 writes it; digits alone are a day YYYYMMDD of `YEARS`."""
     try:
-        datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return False
-    return not text.isdecimal()
+    return not text.isdecimal() or (len(text) == 8 and time.year in YEARS)
 
 
 def try_numbers(values: pd.Series) -> tuple[np.ndarray, int | None, str]:

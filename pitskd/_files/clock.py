@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pitskd._files.cells import OFFSET, is_date, number
+from pitskd._files.cells import OFFSET, YEARS, is_date, number
 from pitskd._validation import wrong
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def find_time(
 class ClockReader:
     """Reads a column of times, whole or part by part, as numbers or times in ascending order.
 
-    The first part decides whether the column holds numbers or times, with an offset from UTC or without.
+    The first part decides whether the column holds numbers or times, with an offset from UTC or without. Whole numbers
+    are days where all of the first part are a day of the calendar between 1900 and 2100 written YYYYMMDD.
     """
 
     name: str
@@ -48,7 +49,7 @@ class ClockReader:
     strict: bool = False  # refuse a time that is there twice
     option: str = "--"  # how the user spells a parameter
     n_rows: int = 0
-    kind: str = ""  # of the first part: "numbers", "times", or "times in UTC"
+    kind: str = ""  # of the first part: "numbers", "days", "times", or "times in UTC"
     first: Any = None  # time of the first row as the file has it
     unit: Any = None  # of the first part: the dtype of its index
     last: dict[Any, tuple[Any, Any]] = field(default_factory=dict)  # by group: last time, read and as the file has it
@@ -72,12 +73,25 @@ class ClockReader:
         self.n_rows += len(values)
         return index.rename(str(values.name))
 
+    def stamps(self, values: pd.Series) -> pd.Series:
+        """Return times that were read as the file has them, without blanks around them; days as text."""
+        import pandas as pd
+
+        return _text(values) if self.kind == "days" or pd.api.types.is_string_dtype(values) else values
+
     def _parse(self, values: pd.Series) -> pd.Index:
         import pandas as pd
 
         first = not self.kind
         if first:
             self.first = values.iloc[0]
+        if first or self.kind == "days":
+            days = _days(values)
+            if days.notna().all():
+                self.kind = "days"
+                return self._like_first(values, pd.Index(days))
+            if not first:
+                raise self._other_kind(values, int(days.isna().argmax()), f"days such as {self.first}")
         if pd.api.types.is_datetime64_any_dtype(values.dtype):
             self.kind = "times" if values.dt.tz is None else "times in UTC"
             return pd.Index(values.to_numpy() if values.dt.tz is None else values.dt.tz_convert("UTC"))
@@ -93,7 +107,7 @@ class ClockReader:
     def _dates(self, values: pd.Series) -> pd.Series:
         import pandas as pd
 
-        text = values.astype(str)
+        text = _text(values)
         aware = text.str.contains(OFFSET).to_numpy(dtype=bool)
         utc = bool(aware[0]) if not self.kind else self.kind == "times in UTC"
         if (aware != utc).any():
@@ -153,3 +167,18 @@ class ClockReader:
             return wrong(self.name, f"a file with every time of {values.name!r} once", f"{before} twice {place}", step)
         found = f"{values.iloc[row]} behind {before} {place}"
         return wrong(self.name, f"in order of {values.name!r}", found, f"Sort {self.path} by that column{several}.")
+
+
+def _text(values: pd.Series) -> pd.Series:
+    return values.astype(str).str.strip()
+
+
+def _days(values: pd.Series) -> pd.Series:
+    """Return days written YYYYMMDD as times; NaT where there is something else."""
+    import pandas as pd
+
+    if values.dtype.kind in "Mmfb" or not is_date(str(values.iloc[0]).strip()):  # most columns: a look at one row
+        return pd.Series(pd.NaT, index=values.index)
+    text = _text(values)
+    days = pd.to_datetime(text.where(text.str.fullmatch(r"\d{8}")), format="%Y%m%d", errors="coerce")
+    return days.where(days.dt.year.isin(YEARS))

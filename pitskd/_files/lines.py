@@ -43,6 +43,7 @@ class CsvHeader(NamedTuple):
             for line_number, line in enumerate(lines, start=1):
                 header = _text(name, path, line)
                 if header.strip():
+                    _check_one_line(name, path, header, line_number)
                     names = [field.strip() for field in fields(header)]
                     _check_names(name, path, names)
                     return cls(names, delimiter(header), line_number)
@@ -148,6 +149,18 @@ def utf8(name: str, path: Path) -> Iterator[None]:
 def _text(name: str, path: Path, line: bytes) -> str:
     with utf8(name, path):
         return line.decode("utf-8-sig").strip("\r\n")
+
+
+def _check_one_line(name: str, path: Path, header: str, line_number: int) -> None:
+    """Refuse lines that end in another way than ours, and a name that goes on in the next line."""
+    if "\r" in header:
+        found = f"carriage returns (CR) alone in {path}"
+        raise wrong(
+            name, "a file whose lines end with a line feed (LF or CR LF)", found, "Save it with such line ends."
+        )
+    if '"' in header and _unquoted(f"{header}\n".encode(), delimiter(header).encode())[1] is not None:
+        found = f"an open quote in line {line_number} of {path}"
+        raise wrong(name, "a file with the names of its columns on one line", found, "Mend or shorten the names.")
 
 
 def _check_names(name: str, path: Path, names: Sequence[str]) -> None:

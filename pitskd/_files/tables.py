@@ -13,15 +13,14 @@ import numpy as np
 
 from pitskd._files.cells import column_numbers
 from pitskd._files.clock import ClockReader, find_time
-from pitskd._files.lines import CsvHeader, check_unique_names, count_rows, utf8
-from pitskd._validation import shorten, wrong
+from pitskd._files.columnar import PARQUET, ParquetTable
+from pitskd._files.lines import CsvHeader, count_rows, utf8
+from pitskd._validation import wrong
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__: list[str] = []
-
-PARQUET = (".parquet", ".pq")  # endings
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class TableFile:
     index : Index
         Times, numbers, or the number of each row.
     stamps : sequence or None
-        The times as the file has them.
+        The times as the file has them, without blanks around them.
     """
 
     name: str
@@ -63,7 +62,8 @@ class TableFile:
         path : str or path
             Parquet by its ending, else CSV in UTF-8 with a header line; comma, semicolon or tab.
         time : str, default=None
-            Column with times (ISO 8601) or numbers, ascending. None: the one named time, timestamp, datetime or date.
+            Column with times (ISO 8601, or YYYYMMDD in all rows) or numbers, ascending. None: the one named time,
+            timestamp, datetime or date.
         usual : str, default=None
             The time column of files like this one: taken where `time` is None and the file has it.
 
@@ -76,8 +76,8 @@ class TableFile:
         path = Path(path)
         check_readable(name, path)
         parquet = path.suffix.lower() in PARQUET
-        frame = _read_parquet(name, path) if parquet else _read_csv(name, path, time, usual)
-        if not len(frame):
+        frame = next(ParquetTable.open(name, path).read(), None) if parquet else _read_csv(name, path, time, usual)
+        if frame is None or not len(frame):
             raise wrong(name, "a file with rows below its header", f"{path}, which has none", "Record some rows.")
         names = tuple(map(str, frame.columns))
         frame.columns = list(names)
@@ -86,8 +86,10 @@ class TableFile:
             import pandas as pd
 
             return cls(name, path, frame, names, None, pd.RangeIndex(len(frame)), None)
-        index = ClockReader(name, path).read(frame[clock])
-        return cls(name, path, frame.drop(columns=clock), names, clock, index, frame[clock].to_numpy())
+        reader = ClockReader(name, path)
+        index = reader.read(frame[clock])
+        stamps = reader.stamps(frame[clock]).to_numpy()
+        return cls(name, path, frame.drop(columns=clock), names, clock, index, stamps)
 
     def check_columns(self, name: str, wanted: Sequence[str]) -> None:
         """Refuse names that the table does not have."""
@@ -138,29 +140,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _read_parquet(name: str, path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    with parquet(name, path):
-        frame = pd.read_parquet(path)
-    if isinstance(frame.index, pd.RangeIndex) and frame.index.name is None:
-        return frame
-    label = frame.index.name or "time"
-    check_unique_names(name, path, [label, *map(str, frame.columns)])
-    return frame.rename_axis(index=label).reset_index()
-
-
-@contextmanager
-def parquet(name: str, path: Path) -> Iterator[None]:
-    """Say what is wrong with a file that is no Parquet, or what to install."""
-    try:
-        yield
-    except ImportError:
-        raise wrong(name, "a CSV file", f"{path}", "To read Parquet: pip install pyarrow.") from None
-    except (ValueError, OSError) as error:
-        raise wrong(name, "a Parquet file", f"{path} ({shorten(str(error))})", "Check how it was written.") from None
 
 
 def _read_csv(name: str, path: Path, time: str | None, usual: str | None) -> pd.DataFrame:

@@ -180,18 +180,23 @@ def _from_all(own_file: OwnFile, model: Any, student: str) -> Learnt:
     lost = total(dropped)
     check_some_left(own_file, tally, lost, n_windows)
     check_two(own_file, n_windows)
-    if blocks is not None:
-        _strengthen(model, blocks.blocks)
-        learn_from(model, blocks.total)
     lines = told(own_file, tally, stride, n_windows, lost, n_untaught)
+    if blocks is None:
+        lines.append(f"penalty {model.penalty_:g}, chosen by held-out error")
+    else:
+        lines += _strengthen(model, blocks.blocks)
+        learn_from(model, blocks.total)
     return Learnt(model, student, n_windows, lost, tally, stride, False, lines)
 
 
-def _strengthen(model: Any, blocks: list[Evidence]) -> None:
-    """Set the strength of a student, the penalty of a chain or the anchor, by held-out error on blocks of time."""
+def _strengthen(model: Any, blocks: list[Evidence]) -> list[str]:
+    """Set the penalty of a chain, or the anchor, by held-out error on blocks of time; return a line about it."""
     if isinstance(model, ChainDistillationRegressor):
-        strength = chosen_strength(blocks, lambda evidence: chain_path(evidence, model.imitation))
-        model.set_params(**({} if strength is None else {"penalty": strength}))
+        name, strength = "penalty", chosen_strength(blocks, lambda evidence: chain_path(evidence, model.imitation))
     else:
-        strength = chosen_strength(blocks, lambda evidence: anchored_path(evidence, model.imitation, model.penalty))
-        model.set_params(**({} if strength is None else {"anchor": strength}))
+        prior = model.imitation, model.penalty
+        name, strength = "anchor", chosen_strength(blocks, lambda evidence: anchored_path(evidence, *prior))
+    if strength is None:
+        return [f"{name} {getattr(model, name):g}, the default: too few windows to choose by"]
+    model.set_params(**{name: strength})
+    return [f"{name} {strength:g}, chosen by held-out error on {len(blocks)} blocks of time"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,13 @@ from pitskd._files import (
     PARQUET,
     ClockReader,
     CsvHeader,
+    ParquetTable,
     check_readable,
-    check_unique_names,
     column_numbers,
     count_rows,
     find_time,
     is_date,
     is_mistaken,
-    parquet,
     try_numbers,
     utf8,
 )
@@ -55,12 +55,14 @@ def read_parts(
     Parameters
     ----------
     path : str or path
-        Parquet by its ending (.parquet, .pq), else CSV in UTF-8 with a header line; comma, semicolon or tab.
+        Parquet by its ending (.parquet, .pq), else CSV in UTF-8 with a header line; comma, semicolon or tab. A pandas
+        index in Parquet is a column by its name; without a name it is the time if it holds times, else left aside.
     columns : sequence of str, default=None
         Columns to read, all of which must hold numbers (or truths, read as 1 and 0). None: all that do by the first
-        part; the others are listed in ``left_out``.
+        part, or by their type in Parquet where that holds nothing; the others are listed in ``left_out``.
     time : str, default=None
-        Column with times (ISO 8601) or numbers, ascending, none twice (within each group). None: the one named time,
+        Column with times (ISO 8601) or numbers, ascending, none twice (within each group). Numbers are read as days
+        YYYYMMDD where all of the first part are days of the calendar from 1900 to 2100. None: the one named time,
         timestamp, datetime or date; a file without one has numbered rows.
     group : str, default=None
         Column that says to which series (city, run, machine) a row belongs; series may follow each other or interleave.
@@ -105,7 +107,7 @@ def read_parts(
         raise wrong(name, "a file with rows below its header", f"{path}, which has none", "Record some rows.")
     wanted = None if columns is None else [*columns, *(c for c in (clock, group) if c is not None)]
     first = next(iter(source.read(wanted, clock, group, rows)))
-    kinds, left_out = _first_look(source, first, columns, (clock, group))
+    kinds, left_out = _first_look(source, first, columns, (clock, group), option)
     kept = tuple(column for column in source.names if column in kinds)
     units = {column: unit for column, unit in source.units.items() if column in kinds}
     parts = TableParts(
@@ -228,6 +230,13 @@ class _Csv:
     def check_plain(self, columns: Sequence[str], option: str) -> None:
         """Find nothing: a CSV file has no nested columns."""
 
+    def declared(self, column: str) -> str:
+        """Return nothing: a CSV file has no types."""
+        return ""
+
+    def type_of(self, column: str) -> str:
+        return "of text"
+
     def count(self) -> int:
         return count_rows(self.name, self.path, self.header)
 
@@ -246,53 +255,35 @@ class _Csv:
 class _Parquet:
     name: str
     path: Path
+    table: ParquetTable
     names: list[str]
     units: dict[str, str]
-    stored: dict[str, str]  # what the file calls a column, where we call it otherwise
-    nested: dict[str, str]  # type of each column that holds lists or records
 
     @classmethod
     def open(cls, name: str, path: Path) -> _Parquet:
-        with parquet(name, path):
-            import pyarrow as pa
-            from pyarrow.parquet import ParquetFile
-
-            with ParquetFile(path) as file:
-                schema = file.schema_arrow
-        index = [c for c in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(c, str)]
-        stored = {"time" if c.startswith("__index_level_") else c: c for c in index}
-        names = [*stored, *(c for c in schema.names if c not in index)]
-        check_unique_names(name, path, names)
-        nested = {field.name: str(field.type) for field in schema if pa.types.is_nested(field.type)}
-        units = _units_of(names) | _attrs(schema.metadata or {})
-        return cls(name, path, names, units, stored, nested)
+        table = ParquetTable.open(name, path)
+        return cls(name, path, table, table.names, _units_of(table.names) | _attrs(table.metadata))
 
     def check_plain(self, columns: Sequence[str], option: str) -> None:
         for column in columns:
-            if column in self.nested:
-                found = f"nested column {column!r} ({shorten(self.nested[column])})"
+            if self.declared(column) == "lists or records":
+                found = f"nested column {column!r} ({self.type_of(column)})"
                 step = f"Flatten it, or choose other columns with {option}columns."
                 raise wrong(self.name, "a file with one value in every cell", found, step)
 
-    def count(self) -> int:
-        from pyarrow.parquet import read_metadata
+    def declared(self, column: str) -> str:
+        return self.table.declared(column)
 
-        return read_metadata(self.path).num_rows
+    def type_of(self, column: str) -> str:
+        return shorten(str(self.table.types[column]))
+
+    def count(self) -> int:
+        return self.table.n_rows
 
     def read(
         self, columns: Sequence[str] | None, time: str | None, group: str | None, rows: int
     ) -> Iterator[pd.DataFrame]:
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetFile
-
-        wanted = [column for column in self.names if columns is None or column in columns]
-        stored = [self.stored.get(column, column) for column in wanted]
-        with parquet(self.name, self.path), ParquetFile(self.path) as file:
-            batches = file.iter_batches(batch_size=rows, columns=stored)
-            tables = (pa.Table.from_batches([batch]).select(stored) for batch in batches if batch.num_rows)
-            # Without what pandas noted beside the columns, its index is a column like any other.
-            for table in tables:
-                yield table.rename_columns(wanted).replace_schema_metadata(None).to_pandas()
+        yield from self.table.read(columns, rows)
 
 
 def _check_asked(
@@ -306,49 +297,71 @@ def _check_asked(
     taken = {time: "which is the time", group: "which is the group"}
     if columns is not None and (isinstance(columns, str) or not len(columns)):
         raise wrong(f"{option}columns", f"a list of columns of {source.path}", columns, listing)
-    for column in () if columns is None else columns:
+    named = [] if columns is None else list(columns)
+    twice = [column for column in named if named.count(column) > 1]
+    if twice:
+        raise wrong(f"{option}columns", "columns, none twice", repr(twice[0]), "Name it once.")
+    for column in named:
         if column in taken or column not in source.names:
             found = f"{column!r}, {taken[column]}" if column in taken else repr(column)
             raise wrong(f"{option}columns", f"columns of {source.path}", found, listing)
-    read = source.names if columns is None else [*columns, *(c for c in (time, group) if c is not None)]
+    read = source.names if columns is None else [*named, *(c for c in (time, group) if c is not None)]
     source.check_plain(read, option)
 
 
 def _first_look(
-    source: _Csv | _Parquet, table: pd.DataFrame, columns: Sequence[str] | None, taken: Sequence[str | None]
+    source: _Csv | _Parquet,
+    table: pd.DataFrame,
+    columns: Sequence[str] | None,
+    taken: Sequence[str | None],
+    option: str,
 ) -> tuple[dict[str, Kind], dict[str, str]]:
     """Return by the first part how each column is read, and why others are not."""
     kinds: dict[str, Kind] = {}
     left_out: dict[str, str] = {}
     for column in table.columns if columns is None else columns:
-        reason = None if columns is not None else _why_left_out(table[column])
         if column in taken:
             continue
-        if _holds_truths(table[column]):
+        empty, reason = _without_numbers(table[column])
+        declared = source.declared(column) if empty else ""
+        if declared in ("times", "text"):
+            reason = f"holds {declared}, by its type {source.type_of(column)}"
+        if declared == "truths" or _holds_truths(table[column]):
             kinds[column] = _truths
-        elif reason is None:
-            kinds[column] = column_numbers
-        else:
+        elif reason is not None and columns is None:
             left_out[column] = reason
+        else:
+            unknown = empty and declared != "numbers"
+            kinds[column] = partial(_late_numbers, len(table), option) if unknown else column_numbers
     if not kinds:
         found = "; ".join(f"{column!r} {reason}" for column, reason in left_out.items()) or "none beside the time"
         raise wrong(source.name, "a file with a column of numbers", shorten(found, 200), "Check how it was written.")
     return kinds, left_out
 
 
-def _why_left_out(values: pd.Series) -> str | None:
-    """Return why a column holds no numbers; None if it does, or was meant to."""
+def _without_numbers(values: pd.Series) -> tuple[bool, str | None]:
+    """Return whether a column holds nothing, and why it holds no numbers; None if it does, or was meant to."""
     import pandas as pd
 
-    _, row, _ = try_numbers(values.dropna())
+    known = values.dropna()
+    array, row, _ = try_numbers(known)
     if row is None:
-        return None
-    value = values.dropna().iloc[row]
-    text = str(value)
+        return bool(np.isnan(array).all()), None
+    text = str(known.iloc[row])
     if is_mistaken(text):
-        return None
+        return False, None
     kind = "times" if pd.api.types.is_datetime64_any_dtype(values.dtype) or is_date(text) else "text"
-    return f"holds {kind}: {text if kind == 'times' else shorten(repr(text), 40)}"
+    return False, f"holds {kind}: {text if kind == 'times' else shorten(repr(text), 40)}"
+
+
+def _late_numbers(n_first: int, option: str, name: str, values: pd.Series, n_before: int) -> np.ndarray:
+    """Return a column as numbers that held nothing where it was decided whether it is one of numbers."""
+    array, row, found = try_numbers(values)
+    if row is not None:
+        found = f"{found} (row {n_before + row + 1}), and nothing in the first part of {n_first} rows"
+        step = f"Mend the file, or leave that column out with {option}columns."
+        raise wrong(name, f"a file of numbers in column {values.name!r}", found, step)
+    return array
 
 
 def _holds_truths(values: pd.Series) -> bool:
@@ -377,7 +390,7 @@ def _units_of(names: Sequence[str]) -> dict[str, str]:
     return {name: next(filter(None, match.groups())).strip() for name, match in found.items() if match}
 
 
-def _attrs(metadata: dict[bytes, bytes]) -> dict[str, str]:
+def _attrs(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
     """Return the units that pandas stored with a frame."""
     try:
         units = json.loads(metadata.get(b"PANDAS_ATTRS", b"{}")).get("units", {})
