@@ -216,9 +216,11 @@ class Plan:
         if self.table.clock is None:
             return np.stack([first, target], axis=1)
         reached = np.minimum(target, self.table.last_row[first])
-        # A target that is not there yet is due so many usual steps after the last row reached.
-        wait = ((target - reached) * self.table.period).astype(self.table.clock.dtype)
-        return np.stack([self.table.clock[first], self.table.clock[reached] + wait], axis=1)
+        last = self.table.clock[reached]
+        missing = np.flatnonzero(target > reached)
+        if len(missing):  # a target that is not there yet is due so many usual steps after the last row reached
+            last[missing] = self.table.after(reached[missing], (target - reached)[missing])
+        return np.stack([self.table.clock[first], last], axis=1)
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
@@ -257,6 +259,8 @@ def _middle_steps(privileged: Any, horizon: int) -> np.ndarray:
     """Return the offsets from the origin of the middle rows that the teacher sees."""
     advice = "The middle lies strictly between the origin and the target; use None for no middle rows."
     allowed = f"'between', None, a number of rows up to {horizon - 1}, or a list of steps from 1 to {horizon - 1}"
+    if horizon == 1:  # the target is the next row
+        allowed = "'between' or None where the horizon is 1, which leaves no row between"
     if isinstance(privileged, str):
         if privileged != "between":
             raise wrong("privileged", allowed, privileged, advice)

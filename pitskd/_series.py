@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pitskd._calendars import Calendar, Days, calendars_of
 from pitskd._validation import check_fits, check_same_rows, is_list, wrong
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Table:
     groups: np.ndarray | None  # label of each row, equal labels adjacent
     breaks: np.ndarray | None  # (n_rows,) how many borders (group or hole) lie before each row; None if there are none
     clock: np.ndarray | None  # (n_rows,) time of each row; None: its position
-    period: float  # usual step of the clock
+    pace: Pace | None  # of the clock; None: rows are numbered, or there is no step to tell
 
     @classmethod
     def read(cls, series: Any, groups: Any, max_gap: Any) -> Table:
@@ -44,10 +45,10 @@ class Table:
             check_fits("series", values.shape, values.dtype.itemsize)
             values = values[rows]
             index = None if index is None else index[rows]
-        clock, period, holes = _read_clock(index, labels, max_gap) if timed else (rows, 1.0, None)
+        clock, pace, holes = _read_clock(index, labels, max_gap) if timed else (rows, None, None)
         borders = holes if labels is None else _either(holes, labels[1:] != labels[:-1])
         breaks = None if borders is None else np.concatenate([[0], np.cumsum(borders)])
-        return cls(values, names, index, rows, labels, breaks, clock, period)
+        return cls(values, names, index, rows, labels, breaks, clock, pace)
 
     def columns(self, argument: str, chosen: Any) -> tuple[int, ...]:
         """Return positions of the chosen columns."""
@@ -85,6 +86,13 @@ class Table:
         if self.breaks is None:
             return np.broadcast_to(np.int64(n_rows - 1), n_rows)
         return np.searchsorted(self.breaks, self.breaks, side="right") - 1
+
+    def after(self, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Return the clock so many usual steps after rows."""
+        assert self.clock is not None
+        if self.pace is None:
+            return self.clock[rows] + steps.astype(self.clock.dtype)
+        return self.pace.after(self.index, self.clock, rows, steps)
 
     def select(self, columns: tuple[int, ...]) -> np.ndarray:
         """Return some columns, as a view if they are equally spaced, else as one copy kept for later."""
@@ -256,18 +264,18 @@ def counts_rows(index: pd.Index) -> bool:
 
 def _read_clock(
     index: pd.Index, groups: np.ndarray | None, max_gap: Any
-) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Return the time of each row, the usual step, and whether there is a hole behind each row but the last."""
+) -> tuple[np.ndarray, Pace | None, np.ndarray | None]:
+    """Return the time of each row, the pace, and whether there is a hole behind each row but the last."""
     clock = index_numbers(index)
     steps = np.diff(clock)
     inside = np.ones(len(steps), dtype=bool) if groups is None else groups[1:] == groups[:-1]
     check_ascending(index, steps, inside)
     if not inside.any():
-        return clock, 1.0, None
+        return clock, None, None
     pace = Pace.of(index, clock, inside, max_gap)
     holes = inside & pace.holes(index, clock)
     pace.check_share(int(holes.sum()), int(inside.sum()))
-    return clock, pace.period, holes if holes.any() else None
+    return clock, pace, holes if holes.any() else None
 
 
 @dataclass(frozen=True)
@@ -276,40 +284,55 @@ class Pace:
 
     period: float  # median step in units of the clock
     longest: float | None = None  # longest step allowed; None: every step must be the usual one
-    calendar: Callable[[Any], np.ndarray | None] | None = None  # days or months that the labels stand for
+    calendar: Calendar | None = None  # days or months that the labels stand for
     calendar_step: float = 1.0
 
     @classmethod
-    def of(cls, index: pd.Index, clock: np.ndarray, inside: np.ndarray, max_gap: Any) -> Pace:
-        """Return the pace of a clock; `inside` says which of its steps lie inside a group, and at least one does."""
+    def of(
+        cls, index: pd.Index, clock: np.ndarray, inside: np.ndarray, max_gap: Any, further: Sequence[Calendar] = ()
+    ) -> Pace:
+        """Return the pace of a clock; `inside` says which of its steps lie inside a group, and at least one does.
+
+        Calendars are those that may tell where holes are, and `further` ones.
+        """
         import pandas as pd
 
         pace = cls(_usual(np.diff(clock)[inside]), None if max_gap is None else _gap_number(index, max_gap))
-        fewest = 0 if max_gap is not None else np.count_nonzero(inside & pace.holes(index, clock))
-        for calendar in _CALENDARS if fewest and isinstance(index, pd.DatetimeIndex) else ():
-            numbers = calendar(index)
+        if max_gap is not None or not isinstance(index, pd.DatetimeIndex):
+            return pace
+        fewest = np.count_nonzero(inside & pace.holes(index, clock))
+        for calendar in (*calendars_of(index), *further) if fewest or index.tz is not None else ():
+            numbers = calendar.numbers(index)
             if numbers is None or not (np.diff(numbers)[inside] > 0).all():
                 continue
             other = cls(pace.period, None, calendar, _usual(np.diff(numbers)[inside]))
             count = np.count_nonzero(inside & other.holes(index, clock))
-            pace, fewest = (other, count) if count < fewest else (pace, fewest)
+            # Days of a zone may come to have 23 hours, though none has yet.
+            if count < fewest or (count == fewest and isinstance(calendar, Days)):
+                pace, fewest = other, count
         return pace
 
     def holes(self, index: pd.Index, clock: np.ndarray) -> np.ndarray:
         """Tell which steps are holes."""
         if self.longest is not None:
             return np.diff(clock) > self.longest + _rounding(clock, self.period)
-        numbers = None if self.calendar is None else self.calendar(index)
+        numbers = None if self.calendar is None else self.calendar.numbers(index)
         if numbers is None:
             return np.abs(np.diff(clock) - self.period) > _rounding(clock, self.period)
         return np.abs(np.diff(numbers) - self.calendar_step) > _rounding(numbers, self.calendar_step)
+
+    def after(self, index: Any, clock: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Return the clock so many usual steps after rows."""
+        if self.calendar is None:
+            return clock[rows] + (steps * self.period).astype(clock.dtype)
+        return index_numbers(self.calendar.after(index[rows], steps * int(self.calendar_step)))
 
     def check_share(self, n_holes: int, n_steps: int) -> None:
         """Refuse a clock most of whose steps are unusual."""
         if self.longest is None and n_holes > 0.5 * n_steps:
             raise wrong(
                 "series", "indexed at a usual step", f"an index where {n_holes / n_steps:.0%} of the steps differ",
-                "Resample with series.resample(...), or pass max_gap.",
+                "Resample it, or allow longer steps with max_gap.",
             )  # fmt: skip
 
 
@@ -322,28 +345,6 @@ def _rounding(clock: np.ndarray, period: float) -> float:
     """How far equal steps may differ: 0.1, 0.2, 0.3 are regular, and so are seconds since 1970 in tenths."""
     digits = 4 * float(np.spacing(np.abs(clock).max())) if clock.dtype.kind == "f" else 0.0
     return min(max(1e-6 * period, digits), period / 2)
-
-
-def _frequency(index: pd.DatetimeIndex) -> np.ndarray | None:
-    """Return row numbers of an index with a set frequency, such as business days: whoever set it vouches for it."""
-    return None if index.freq is None else np.arange(len(index))
-
-
-def _days(index: pd.DatetimeIndex) -> np.ndarray | None:
-    """Return days, where all labels have the same time of day: regular numbers though summer time changes."""
-    wall = index.tz_localize(None)
-    days = wall.normalize()
-    return days.asi8 if (wall - days == wall[0] - days[0]).all() else None
-
-
-def _months(index: pd.DatetimeIndex) -> np.ndarray | None:
-    """Return months, where all labels are the same day of it or its last: regular numbers of unequal length."""
-    wall = index.tz_localize(None)
-    same = (wall.day == wall.day[0]).all() or wall.is_month_end.all()
-    return (12 * wall.year + wall.month).to_numpy() if same else None
-
-
-_CALENDARS = (_frequency, _days, _months)
 
 
 def index_numbers(index: pd.Index, name: str = "series") -> np.ndarray:

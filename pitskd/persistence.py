@@ -1,7 +1,7 @@
 """Fitted models in files that hold numbers and names, never code: a file can be opened without trusting its sender.
 
 A model file is what skops writes, a zip of a description and of arrays, with one more entry, ``pitskd.json``: versions,
-columns, and a digest of the rest. It is not a pickle. Only classes of this package and estimators of scikit-learn are
+columns, and a digest of the whole. It is not a pickle. Only classes of this package and estimators of scikit-learn are
 built from it; any other class in it is refused by name before anything is built.
 """
 
@@ -35,7 +35,7 @@ from pitskd._validation import shorten, wrong
 
 __all__ = ["load", "model_facts", "save"]
 
-_FORMAT = 1  # of the entry `pitskd.json` and of what stands beside it
+_FORMAT = 2  # of the entry `pitskd.json` and of what stands beside it
 _ENTRY = "pitskd.json"
 _STEP = "Pass a file that pitskd.save wrote."
 _TREE = "sklearn.tree._tree.Tree"
@@ -340,7 +340,7 @@ def _with_facts(content: bytes, facts: dict[str, Any]) -> bytes:
     """Return the zip with the entry of its own."""
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
-        entry = json.dumps({**facts, "digest": _digest(archive)}, indent=1, allow_nan=False)
+        entry = json.dumps({**facts, "digest": _digest(archive, facts)}, indent=1, allow_nan=False)
         archive.writestr(_ENTRY, entry)
     return file.getvalue()
 
@@ -354,7 +354,8 @@ def _open(path: Any) -> tuple[dict[str, Any], bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             facts = json.loads(archive.read(_ENTRY))
-            newest, whole = int(facts["format"]), facts.pop("digest", None) == _digest(archive)
+            newest, told = int(facts["format"]), facts.pop("digest", None)
+            whole = told == _digest(archive, facts)
             versions = facts["versions"]["pitskd"]
             parse_version(versions)
     except Exception:  # zipfile and json fail in a dozen ways on what is no model file
@@ -367,9 +368,12 @@ def _open(path: Any) -> tuple[dict[str, Any], bytes]:
     return facts, content
 
 
-def _digest(archive: zipfile.ZipFile) -> str:
-    """Return a digest of all entries but our own; it tells damage, not intent."""
+def _digest(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> str:
+    """Return a digest of all entries and, from format 2 on, of the facts; it tells damage, not intent."""
     digest = hashlib.sha256()
+    if facts["format"] != 1:
+        plain = json.loads(json.dumps(facts))  # as a file gives them back
+        digest.update(json.dumps(plain, sort_keys=True).encode())
     for name in sorted(set(archive.namelist()) - {_ENTRY}):
         digest.update(f"{name} {archive.getinfo(name).file_size} ".encode() + archive.read(name))
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Laws of model files: what comes back is what was saved, and nothing foreign is ever built."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -246,7 +247,8 @@ def rewritten(path, change, *, honest=True):
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
-        facts |= {"digest": _digest(archive)} if honest else {}
+        told = {name: value for name, value in facts.items() if name != "digest"}
+        facts |= {"digest": _digest(archive, told)} if honest else {}
         archive.writestr("pitskd.json", json.dumps(facts))
     path.write_bytes(file.getvalue())
 
@@ -282,6 +284,31 @@ def test_a_changed_file_is_refused(tmp_path):
     path.write_bytes(whole[:-40])
     with pytest.raises(ValueError, match="must be a model file, got"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"notes": {"unit": "mbar"}}, {"columns": ["b", "a"]}, {"versions": {"pitskd": pitskd.__version__}}]
+)
+def test_a_change_of_what_a_file_says_of_itself_is_refused(tmp_path, change):
+    save(Ridge(), tmp_path / "m", notes={"unit": "bar", 1: (2.5, None)})
+    assert model_facts(tmp_path / "m")["notes"] == {"unit": "bar", "1": [2.5, None]}
+    rewritten(tmp_path / "m", lambda _, facts: facts.update(change), honest=False)
+    for read in (load, model_facts):
+        with pytest.raises(ValueError, match=r"must be a model file as it was written, got .*, which was changed"):
+            read(tmp_path / "m")
+
+
+def test_a_file_of_the_first_format_whose_digest_leaves_out_the_facts_still_loads(tmp_path):
+    path = tmp_path / "m"
+    save(Ridge(alpha=2.0), path, notes={"unit": "bar"})
+    with zipfile.ZipFile(path) as archive:
+        digest = hashlib.sha256()
+        for name in sorted(set(archive.namelist()) - {"pitskd.json"}):
+            digest.update(f"{name} {archive.getinfo(name).file_size} ".encode() + archive.read(name))
+    first = {"format": 1, "digest": digest.hexdigest()}
+    rewritten(path, lambda _, facts: facts.update(first), honest=False)
+    assert load(path).alpha == 2.0
+    assert model_facts(path)["notes"] == {"unit": "bar"}
 
 
 @pytest.mark.parametrize(
@@ -339,8 +366,8 @@ def test_versions_that_are_none_are_no_model_file(tmp_path):
 def test_a_newer_format_is_refused(tmp_path):
     path = tmp_path / "m"
     save(Ridge(), path)
-    rewritten(path, lambda _, facts: facts.update(format=2, versions={"pitskd": "9.0"}))
-    with pytest.raises(ValueError, match=r"of format 1 or older, got format 2, written by pitskd 9.0\. Update pitskd"):
+    rewritten(path, lambda _, facts: facts.update(format=3, versions={"pitskd": "9.0"}))
+    with pytest.raises(ValueError, match=r"of format 2 or older, got format 3, written by pitskd 9.0\. Update pitskd"):
         load(path)
 
 

@@ -82,6 +82,26 @@ def test_every_parameter_of_python_is_an_option_of_the_same_name():
     assert {other_names.get(name, name) for name in parameters} == options - {"as_json", "plot"}
 
 
+def test_warnings_are_notes_in_the_words_of_the_shell(path, monkeypatch):
+    import warnings
+
+    from pitskd import PrivilegedRegressor
+
+    fit = PrivilegedRegressor.fit
+
+    def warned(self, X, y, *, X_privileged=None, sample_weight=None):
+        warnings.warn(f"{len(X)} rows are few. Pass more windows or a larger stride, or your own cv.", stacklevel=2)
+        return fit(self, X, y, X_privileged=X_privileged)
+
+    monkeypatch.setattr(PrivilegedRegressor, "fit", warned)
+    done = report(path, *OPTIONS)
+    assert done.exit_code == 0, done.output
+    notes = [line for line in done.stderr.splitlines() if "rows are few" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: In 20 of 20 splits")
+    assert notes[0].endswith("Use a longer file, or a larger --stride.")
+
+
 HOURS = pd.date_range("2024-01-01", periods=60, freq="h")
 
 
@@ -91,6 +111,7 @@ def write_files(folder):
     clock = pd.Series(HOURS.strftime("%Y-%m-%dT%H:%M:%S"))
     good.to_csv(folder / "good.csv", index=False)
     good.assign(time=clock).to_csv(folder / "timed.csv", index=False)
+    good.assign(time=np.arange(60) * 3600).to_csv(folder / "epoch.csv", index=False)
     swapped = clock.copy()
     swapped[[20, 21]] = clock[[21, 20]].to_numpy()
     good.assign(time=swapped).to_csv(folder / "unsorted.csv", index=False)
@@ -150,6 +171,10 @@ MISTAKES = [
     (["good.csv", *BASIC, "--unit", "x0"], "--unit must be NAME=UNIT"),
     (["good.csv", *BASIC, "--jobs", "0"], "--jobs must be -1"),
     (["good.csv", *BASIC, "--plot", "figure.txt"], "--plot must be a file that ends in .png"),
+    (["good.csv", *BASIC, "--json", "good.csv"], "--json must be another file than FILE, got good.csv"),
+    (["good.csv", *BASIC, "--plot", "./figure.png", "--json", "figure.png"], "--plot must be another file than --json"),
+    (["good.csv", *BASIC, "--max-windows", "5"], "or a larger --max-windows"),
+    (["epoch.csv", *BASIC, "--season", "24h"], "--season must be a number of rows for a file whose clock is numbers"),
     (["good.csv", *BASIC, "--json", "no/r.json"], "--json must be a file that can be written"),
 ]
 

@@ -904,3 +904,17 @@ def test_take_accepts_positions_of_any_integer_type():
 def test_a_time_delta_is_no_number_of_rows():
     with pytest.raises(TypeError, match="window must be an integer of at least 1"):
         make_windows(np.arange(40.0), 0, window=np.timedelta64(3, "h"), horizon=1)
+
+
+@pytest.mark.parametrize("freq", ["D", "B", "MS", "ME", "QE", "YE"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("set_frequency", [True, False])
+def test_a_target_that_is_not_there_yet_is_due_by_the_calendar(freq, zone, set_frequency):
+    if freq == "B" and not set_frequency:
+        pytest.skip("a weekend is a hole unless somebody vouches for it")
+    index = pd.date_range("2020-01-31", periods=300, freq=freq, tz=zone)
+    known = index[:290] if set_frequency else pd.DatetimeIndex(index[:290].to_numpy(), tz="UTC" if zone else None)
+    known = known if set_frequency or zone is None else known.tz_convert(zone)
+    frame = pd.DataFrame({"a": np.arange(290.0)}, index=known)
+    w = make_windows(frame, "a", window=2, horizon=4, require_target=False)
+    assert np.array_equal(w.spans[:, 1], index[5:294].asi8)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
+import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +18,9 @@ __all__: list[str] = []
 
 
 def names(listed: str | None) -> list[str]:
-    """Return what stands between commas."""
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]
+    """Return what stands between commas; quotes hold a name that has one together."""
+    rows = csv.reader([listed or ""], skipinitialspace=True)
+    return [name.strip() for row in rows for name in row if name.strip()]
 
 
 def number_or_none(text: str) -> float | int | None:
@@ -44,13 +49,33 @@ def finished(job: Callable[[], None]) -> None:
     try:
         job()
     except (ValueError, TypeError, MemoryError) as error:
+        if not _is_told(error):
+            raise  # a mistake of ours, not of who asked
         raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:
         say("stopped: nothing was written")
         raise typer.Exit(130) from None
+    except BrokenPipeError:  # whoever reads has had enough
+        _forget_output()
     except OSError as error:  # a full disk, say
         say(f"cannot go on: {error}")
         raise typer.Exit(1) from None
+
+
+def _is_told(error: Exception) -> bool:
+    """Tell whether an error was worded for whoever asked, by this package or by scikit-learn."""
+    if isinstance(error, MemoryError) or re.search(r"\bmust (be|have) .+, got ", str(error), re.DOTALL):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("sklearn.")
+
+
+def _forget_output() -> None:
+    """Let the interpreter flush what nobody reads into nothing at its end, without a complaint."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # ---------------------------------------------------------------- a file and the windows of it
@@ -112,10 +137,20 @@ Privileged = Annotated[
     ),
 ]
 PrivilegedColumns = Annotated[
-    str | None, option(_WINDOWS, "Columns that will not be there later, by commas: for the teacher.", metavar="A,B")
+    str | None,
+    option(
+        _WINDOWS,
+        "Columns that will not be there later, by commas: for the teacher. Quote a name that holds a comma.",
+        metavar="A,B",
+    ),
 ]
 Columns = Annotated[
-    str | None, option(_WINDOWS, "Inputs, by commas; default: all columns of numbers, the target too.", metavar="A,B")
+    str | None,
+    option(
+        _WINDOWS,
+        "Inputs, by commas (quote a name that holds one); default: all columns of numbers, the target too.",
+        metavar="A,B",
+    ),
 ]
 Threshold = Annotated[
     float | None, option(_WINDOWS, "Forecast the event that the target is above it.", callback=_check_threshold)
@@ -134,7 +169,12 @@ MaxGap = Annotated[
 Stride = Annotated[int | None, option(_WINDOWS, "Rows from one window to the next.", metavar="N")]
 MaxWindows = Annotated[
     int | None,
-    option(_WINDOWS, "Without --stride: at most so many windows, evenly spaced; default: 2000.", metavar="N"),
+    option(
+        _WINDOWS,
+        "Without --stride: at most so many windows, evenly spaced; default: 2000, or fewer, 500 at least, where many "
+        "inputs would take long.",
+        metavar="N",
+    ),
 ]
 Unit = Annotated[
     list[str] | None, option(_FILE, "Unit of a column, shown beside it; may be repeated.", metavar="NAME=UNIT")

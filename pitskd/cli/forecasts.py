@@ -12,7 +12,6 @@ from pitskd.cli._options import (
     Group,
     Horizon,
     MaxGap,
-    MaxWindows,
     OwnFile,
     Privileged,
     PrivilegedColumns,
@@ -47,7 +46,15 @@ def fit(
     group: Group = None,
     max_gap: MaxGap = None,
     stride: Stride = None,
-    max_windows: MaxWindows = None,
+    max_windows: Annotated[
+        int | None,
+        option(
+            "Windows",
+            "Without --stride: at most so many windows, evenly spaced, and then auto is the front door; default: 2000 "
+            "for the front door and for events, else all.",
+            metavar="N",
+        ),
+    ] = None,
     unit: Unit = None,
     student: Annotated[
         str,

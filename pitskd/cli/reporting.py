@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,13 +86,17 @@ def report(
     options = window_options(**asked)
 
     def job() -> None:
-        _check_places(as_json, plot, jobs)
+        _check_places(file, as_json, plot, jobs)
         from pitskd.experiments.file_report import report_on
 
-        found = report_on(
-            file, options, season=season, all_windows=all_windows, learning_curve=learning_curve, n_jobs=jobs,
-            random_state=seed,
-        )  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = report_on(
+                file, options, season=season, all_windows=all_windows, learning_curve=learning_curve, n_jobs=jobs,
+                random_state=seed,
+            )  # fmt: skip
+        for message in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
+            say(f"note: {_as_typed(message)}")
         if plot is not None:
             _draw(found, plot)
             say(f"figure: {plot}")
@@ -103,20 +108,34 @@ def report(
     finished(job)
 
 
-def _check_places(as_json: str | None, plot: Path | None, jobs: int) -> None:
+def _as_typed(message: str) -> str:
+    """Return a warning for a shell, which has other words for what is to be done."""
+    known = {"Pass more windows or a larger stride, or your own cv.": "Use a longer file, or a larger --stride."}
+    for meant, typed in known.items():
+        message = message.replace(meant, typed)
+    return message
+
+
+def _check_places(file: Path, as_json: str | None, plot: Path | None, jobs: int) -> None:
     """Refuse places where nothing can be put, before minutes of work."""
     from pitskd._files import check_writable
     from pitskd._validation import wrong
+    from pitskd.forecasting.command import _check_apart
 
     if jobs == 0 or jobs < -1:
         raise wrong("--jobs", "-1 (all cores) or at least 1", jobs, "Use --jobs -1.")
+    read = {"FILE": file}
     if as_json not in (None, "-"):
-        check_writable("--json", Path(as_json))
+        place = Path(as_json)
+        check_writable("--json", place)
+        _check_apart("--json", place, read)
+        read["--json"] = place
     if plot is None:
         return
     if plot.suffix.lower() not in _FIGURES:
         raise wrong("--plot", f"a file that ends in {', '.join(_FIGURES)}", str(plot), "Rename it.")
     check_writable("--plot", plot)
+    _check_apart("--plot", plot, read)
     try:
         import matplotlib  # noqa: F401
     except ImportError:

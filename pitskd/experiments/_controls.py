@@ -179,7 +179,7 @@ def _methods(
     control = permuted_control(student) if hasattr(student, "middle_follows_") else study.estimator
     parted = study.fit(control, train, permuted(study, number, train))
     yield PERMUTED, study.measure(parted, test)
-    yield from ((name, _referred(study, one, train, test)) for name, one in study.references.items())
+    yield from ((name, _referred(study, one, number, train, test)) for name, one in study.references.items())
     for name, one in getattr(student, "candidate_students_", {}).items():
         if name != "baseline":  # shown already
             yield f"{CANDIDATE}{name}", study.measure(one, test, getattr(student, "classes_", None), X_test)
@@ -188,8 +188,10 @@ def _methods(
         yield TEACHER, study.measure_values(teacher_values(study, train, test), test)
 
 
-def _referred(study: Study, reference: Any, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
-    """Score a forecast of every row, or an estimator fitted to the training rows that have a target."""
+def _referred(study: Study, reference: Any, number: int, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+    """Score a forecast of every row, this split's model, or an estimator fitted to the training rows with a target."""
+    if isinstance(reference, list):
+        return study.measure(reference[number], test)
     if isinstance(reference, tuple):
         estimator, targets = reference
         train = train[study.lesson.counts[train]]

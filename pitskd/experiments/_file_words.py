@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from pitskd.experiments import _verdict as words
+from pitskd.experiments.competitors import BASELINE, STUDENT
 from pitskd.experiments.privileged_report import PrivilegedReport
+from pitskd.experiments.references import BASE_RATE
 from pitskd.forecasting.clock import step_in_words
+from pitskd.forecasting.recipe import RIDGE
 
 if TYPE_CHECKING:
     from pitskd.experiments.whole_file import WholeFile
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+FRONT_DOOR = "front-door"
 _WIDTH = 98
+_FEW, _RARE = 10, 0.1  # separate events, and share of the rarer class
 _ORDER = ("student", "baseline", "control", "reference", "bound")
 
 
@@ -88,9 +93,11 @@ class FileReport:
             table.insert(list(table.columns).index("mae") + 1, "rmse", np.sqrt(table["mse"]))
         found = facts(own, gathered, windows, y, set_aside, index)
         every = "" if whole is None else f"All windows: {whole}"
-        told = [words.reference_remark(table), f"Middle: {report.markov}", every, *notes]
+        rare = _of_rare_events(report, found)
+        told = [words.reference_remark(table), rare, f"Middle: {report.markov}", every, *notes]
         steps = next_steps(report.verdict, table, own, whole)
-        return cls(report.verdict, report.summary, table, report, found, [*filter(None, told)], steps, stretch, whole)
+        summary = " ".join([report.summary, *cautions(found)])
+        return cls(report.verdict, summary, table, report, found, [*filter(None, told)], steps, stretch, whole)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a copy of the table."""
@@ -117,7 +124,7 @@ class FileReport:
 
     def __str__(self) -> str:
         facts, head = self.facts, self.summary[:1].upper() + self.summary[1:]
-        parts = [_wrapped(f"{_sentence(self.verdict, facts)} {head}")]
+        parts = [_wrapped(f"{_sentence(self.verdict, facts)}{_elsewhere(self.verdict, self.whole)}. {head}")]
         parts.append(_shown(self.table, self.report.metric, facts, self.report.confidence))
         if self.report.learning_curve is not None:
             parts.append(words.curve_shown(self.report.learning_curve, self.report.confidence).to_string(index=False))
@@ -143,6 +150,7 @@ def facts(
         "ahead": step_in_words("times", clock.period * options.horizon) if timed else None,  # pyright: ignore[reportOptionalOperand]
         "threshold": options.threshold,
         "share_of_events": None if options.threshold is None else float(y.mean()),
+        "separate_events": None if options.threshold is None else _separate(y, windows.groups),
         "rows": gathered.n_rows,
         "first": None if parts.time is None else str(index.min()),
         "last": None if parts.time is None else str(index.max()),
@@ -163,6 +171,12 @@ def facts(
     }
 
 
+def _separate(y: np.ndarray, groups: np.ndarray | None) -> int:
+    """Return how many runs of windows with an event there are in time, in each group."""
+    labels = np.zeros(len(y)) if groups is None else groups
+    return sum(int((np.diff(runs, prepend=0) > 0).sum()) for runs in (y[labels == one] for one in pd.unique(labels)))
+
+
 def _privilege(own: OwnFile, windows: PrivilegedWindows) -> str:
     """Say what only the teacher sees."""
     ahead = windows.privileged_steps[windows.privileged_steps > 0]
@@ -176,27 +190,74 @@ def _privilege(own: OwnFile, windows: PrivilegedWindows) -> str:
     return " and ".join(texts)
 
 
+def cautions(facts: dict[str, Any]) -> list[str]:
+    """Return what keeps a verdict from standing alone."""
+    told = []
+    untaught = facts["missing_privilege"]["taught by the target alone"]
+    if untaught:
+        whole = facts["windows"] - untaught
+        told.append(f"Caution: only {whole} of {facts['windows']} windows have a whole privileged part.")
+    separate = facts["separate_events"]
+    if separate is not None and separate < _FEW:
+        are = "is 1 separate event" if separate == 1 else f"are {separate} separate events"
+        told.append(f"Caution: there {are} in these windows, too few to tell.")
+    return told
+
+
+def _of_rare_events(report: PrivilegedReport, facts: dict[str, Any]) -> str:
+    """Say what the log-loss says, where accuracy says little."""
+    share = facts["share_of_events"]
+    if share is None or min(share, 1.0 - share) >= _RARE:
+        return ""
+    loss = report.table.set_index("method").loc[STUDENT, "log_loss"]
+    leads = {name: words.log_loss_lead(report.cells, name, report.confidence) for name in (BASELINE, BASE_RATE)}
+    apart = ", ".join(f"of the {name} by {lead}" for name, lead in leads.items())
+    return f"Rare events: accuracy says little. The student's log-loss is {loss:.3f}, below that {apart}."
+
+
 def next_steps(verdict: str, table: pd.DataFrame, own: OwnFile, whole: WholeFile | None = None) -> list[str]:
     """Return what to do now."""
     better = words.unbeaten(table)
-    simpler = [f"Forecast with {better}: nothing here is better for certain."] if better else []
-    here = table.set_index("role").loc["student"]
-    if whole is not None and whole.verdict != "helps" and whole.r2 > here["r2"]:
-        more = f"Learn from all windows, where tuned ridge has R2 {whole.r2:.3f}; the student here has {here['r2']:.3f}"
-        return [*simpler, f"{more}: {command(replace(own, options=replace(own.options, stride=None)))}"]
+    simpler = [] if better is None else [_simpler(better)]
+    if whole is not None and _is_better_there(whole, table):
+        r2 = table.set_index("role").loc["student", "r2"]
+        more = (
+            f"Learn from all windows: tuned ridge has R2 {whole.r2:.3f} there, the student {r2:.3f} here, on other "
+            "held-out rows"
+        )
+        every = replace(own, options=replace(own.options, stride=None, max_windows=None))
+        return [*simpler, f"{more}: {command(every, RIDGE)}"]
     if verdict == "helps":
-        all_the_same = " all the same" if better else ""
-        return [*simpler, f"Save the student{all_the_same}: {command(own)}"]
+        all_the_same = " all the same" if simpler else ""
+        return [*simpler, f"Save the student{all_the_same}: {command(own, FRONT_DOOR)}"]
     if verdict == "hurts":
-        return [*simpler, f"Leave the privileged part out: {command(own, '--student', 'ridge')}"]
+        return [*simpler, f"Leave the privileged part out: {command(own, RIDGE)}"]
     where = (
         "Look where privilege pays: fewer training windows (see --learning-curve), a shorter --window, another "
         "--horizon, other --privileged-columns."
     )
-    return [*simpler, *([] if better else [f"Fit without privilege: {command(own, '--student', 'ridge')}"]), where]
+    return [*simpler, *([] if simpler else [f"Fit without privilege: {command(own, RIDGE)}"]), where]
 
 
-def command(own: OwnFile, *more: str) -> str:
+def _is_better_there(whole: WholeFile, table: pd.DataFrame) -> bool:
+    """Tell whether ridge on all windows is above the student on some, and the doubt about what privilege is worth."""
+    rows = table.set_index("method")
+    ends = rows.loc[BASELINE, ["lead_lower", "lead_upper", "lead_bootstrap_lower", "lead_bootstrap_upper"]]
+    doubt = float(ends.max() - ends.min()) / 2.0
+    return whole.verdict != "helps" and whole.r2 > rows.loc[STUDENT, "r2"] + doubt
+
+
+def _simpler(reference: pd.Series) -> str:
+    name = reference["method"]
+    if name == BASE_RATE:
+        known = "use its probabilities only where its log-loss is lower"
+        return f"By accuracy the student is not better than the base rate: {known}, and record more events."
+    if reference["lead"] <= 0:
+        return f"Forecast with {name}: the student is not better."
+    return f"The student is not better than {name} for certain: forecast with {name} unless more windows say otherwise."
+
+
+def command(own: OwnFile, student: str) -> str:
     """Return the command that fits a student with the options of this report."""
     options = own.options
     middle = options.privileged
@@ -207,9 +268,11 @@ def command(own: OwnFile, *more: str) -> str:
         "privileged-columns": ",".join(options.privileged_columns) or None,
         "columns": ",".join(options.columns) or None, "threshold": options.threshold, "time": options.time,
         "group": options.group, "max-gap": options.max_gap, "stride": options.stride,
+        "max-windows": options.max_windows if options.stride is None else None,
     }  # fmt: skip
     typed = [part for option, value in shown.items() if value is not None for part in (f"--{option}", str(value))]
-    return shlex.join(["pitskd", "fit", str(own.path), *typed, *more, "--model", "student.pitskd"])
+    typed += [part for name, unit in options.units.items() for part in ("--unit", f"{name}={unit}")]
+    return shlex.join(["pitskd", "fit", str(own.path), *typed, "--student", student, "--model", "student.pitskd"])
 
 
 # ---------------------------------------------------------------- texts
@@ -220,10 +283,19 @@ def _sentence(verdict: str, facts: dict[str, Any]) -> str:
     event = "" if facts["threshold"] is None else f" above {facts['threshold']:g}"
     aim = f"{facts['target']}{event}, {_ahead(facts)} ahead"
     if verdict == "helps":
-        return f"HELPS: teaching with {what} helps to forecast {aim}."
+        return f"HELPS: teaching with {what} helps to forecast {aim}"
     if verdict == "hurts":
-        return f"HURTS: teaching with {what} hurts the forecast of {aim}."
-    return f"NO EVIDENCE that teaching with {what} helps to forecast {aim}."
+        return f"HURTS: teaching with {what} hurts the forecast of {aim}"
+    return f"NO EVIDENCE that teaching with {what} helps to forecast {aim}"
+
+
+def _elsewhere(verdict: str, whole: WholeFile | None) -> str:
+    """Say in half a sentence where all windows say otherwise than those of the verdict."""
+    if whole is None or whole.verdict == verdict:
+        return ""
+    said = {"helps": "it helps a linear student", "hurts": "it hurts a linear student"}
+    told = said.get(whole.verdict, f"there is no evidence that it {verdict}")
+    return f"; where all windows teach, {told}"
 
 
 def _ahead(facts: dict[str, Any]) -> str:
@@ -257,7 +329,7 @@ def _told(facts: dict[str, Any]) -> list[str]:
         unit = f" {facts['unit']}" if facts["unit"] else ""
         lines.append(
             f"Events: {facts['target']} above {facts['threshold']:g}{unit} in "
-            f"{100 * facts['share_of_events']:.1f} % of the windows."
+            f"{100 * facts['share_of_events']:.1f} % of the windows, {_times(facts['separate_events'])}."
         )
     looked, possible = facts["windows_looked_at"], facts["windows_possible"]
     spaced = f", one every {facts['stride']} rows of {possible} possible" if facts["stride"] > 1 else ""
@@ -277,6 +349,10 @@ def _told(facts: dict[str, Any]) -> list[str]:
         "taught nobody."
     )
     return lines
+
+
+def _times(number: int) -> str:
+    return f"{number} separate event{'s' if number != 1 else ''}"
 
 
 def _columns(units: dict[str, str | None]) -> str:

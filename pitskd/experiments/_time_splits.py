@@ -14,11 +14,13 @@ from pitskd._validation import wrong
 __all__: list[str] = []
 
 _LEAST = 4  # blocks
+_STEP = "Use a longer file, a shorter --window or --horizon, or a smaller --stride."
 
 
 def time_splits(
-    spans: np.ndarray, y: np.ndarray, taught: np.ndarray, *, classify: bool, n_splits: int, random_state: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+    spans: np.ndarray, y: np.ndarray, taught: np.ndarray, *, classify: bool, n_splits: int, random_state: int,
+    step: str = _STEP,
+) -> list[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
     """Draw distinct splits that hold out a quarter of the blocks of time, each block about equally often.
 
     Parameters
@@ -32,6 +34,8 @@ def time_splits(
         Whether a training part needs two classes.
     n_splits : int
     random_state : int
+    step : str
+        What to do where there are too few windows.
 
     Raises
     ------
@@ -57,8 +61,8 @@ def time_splits(
                 splits.append((train, np.flatnonzero(np.isin(block, part))))
     if len(splits) < 2:
         found = f"{n} windows, of which {gap + 1} in a row share time" if gap else f"{n} windows"
+        found += "" if taught.all() else f", and {taught.sum()} with a whole privileged part"
         classes = ", of two classes" if classify else ""
-        step = "Use a longer file, a shorter --window or --horizon, or a smaller --stride."
         expected = f"long enough to learn from three quarters of its time and test on the rest{classes}"
         raise wrong("FILE", expected, found, step)
     return splits

@@ -121,35 +121,38 @@ def _caution(verdict: str, bar: pd.Series, hardest: str) -> str:
 
 
 def reference_remark(table: pd.DataFrame) -> str:
-    """Say whether the student is above every reference, naming the one it leads by least for certain; empty if none."""
-    hardest = _hardest_reference(table)
-    if hardest is None:
+    """Say whether the student is above every reference: the best it does not beat, else the hardest; empty if none."""
+    rows = table[table["role"] == "reference"]
+    if rows.empty:
         return ""
+    best = unbeaten(table)
+    hardest = rows.loc[_low(rows).fillna(-np.inf).idxmin()] if best is None else best
     lead = f"{hardest['method']} (student minus it {span(hardest, 'lead')})"
     if np.isnan(hardest["lead_lower"]):
         return f"References: one split gives no interval; the best is {lead}."
-    if unbeaten(table) is None:
+    if best is None:
         return f"References: all are beaten; the hardest is {lead}."
     if max(hardest["lead_upper"], np.nan_to_num(hardest["lead_bootstrap_upper"], nan=-np.inf)) < 0:
         return f"References: {lead} is better: the student is not worth deploying."
     return f"References: {lead} is not beaten beyond doubt: on these rows the student is not worth deploying."
 
 
-def unbeaten(table: pd.DataFrame) -> str | None:
-    """Return the best reference if one is not beaten beyond doubt."""
-    hardest = _hardest_reference(table)
-    if hardest is None or min(hardest["lead_lower"], np.nan_to_num(hardest["lead_bootstrap_lower"], nan=np.inf)) > 0:
-        return None
-    return str(hardest["method"])
-
-
-def _hardest_reference(table: pd.DataFrame) -> pd.Series | None:
-    """Return the reference with the least lower end of the student's lead; the best where there is no interval."""
+def unbeaten(table: pd.DataFrame) -> pd.Series | None:
+    """Return the best of the references that are not beaten beyond doubt."""
     rows = table[table["role"] == "reference"]
-    if rows.empty:
-        return None
-    lowest = np.fmin(rows["lead_lower"], rows["lead_bootstrap_lower"])
-    return rows.loc[rows["score"].idxmax() if lowest.isna().any() else lowest.idxmin()]
+    rows = rows[~(_low(rows) > 0)]
+    return None if rows.empty else rows.loc[rows["score"].idxmax()]
+
+
+def _low(rows: pd.DataFrame) -> pd.Series:
+    """Return the lower end of the student's lead that both intervals reach; NaN for one split."""
+    return np.fmin(rows["lead_lower"], rows["lead_bootstrap_lower"])
+
+
+def log_loss_lead(cells: pd.DataFrame, opponent: str, confidence: float) -> str:
+    """Return by how much the student's log-loss is below an opponent's, as text."""
+    lead = _lead(scored(cells, "log_loss"), opponent, {"confidence": confidence, "random_state": 0})
+    return span(pd.Series(lead), "lead")
 
 
 def _score(row: pd.Series, metric: str) -> str:
@@ -177,17 +180,33 @@ def number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, decimals: int = 3) -> str:
     """Return a difference with its sign."""
-    return "" if np.isnan(value) else f"{value:+.3f}"
+    return "" if np.isnan(value) else f"{value:+.{decimals}f}"
+
+
+def interval(low: float, high: float, decimals: int) -> str:
+    """Return both ends of an interval; nothing where there is none."""
+    return "" if np.isnan(low) else f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
+
+
+def decimals_for(low: float, high: float) -> int:
+    """Return three decimals, or so many that an end near 0 is seen on its side with two digits."""
+    ends = np.abs([low, high])
+    near = float(ends.min() if low * high > 0 else ends.max())
+    if not 0.0 < near < 0.005:
+        return 3
+    return min(12, 1 - int(np.floor(np.log10(near))))
 
 
 def span(row: pd.Series, prefix: str) -> str:
     """Return a lead and the ends that both intervals reach."""
     low = np.fmin(row[f"{prefix}_lower"], row[f"{prefix}_bootstrap_lower"])
     high = np.fmax(row[f"{prefix}_upper"], row[f"{prefix}_bootstrap_upper"])
-    inside = "" if np.isnan(row[f"{prefix}_lower"]) else f" [{low:+.3f}, {high:+.3f}]"
-    return f"{signed(row[prefix])}{inside}"
+    if np.isnan(row[f"{prefix}_lower"]):
+        return signed(row[prefix])
+    decimals = decimals_for(low, high)
+    return f"{signed(row[prefix], decimals)}{interval(low, high, decimals)}"
 
 
 def scores_shown(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -226,7 +245,7 @@ def _spans(rows: pd.DataFrame, prefix: str, confidence: float) -> dict[str, list
     kinds = {f"t {100 * confidence:g} %": "", "bootstrap": "bootstrap_"}
     return {
         title: [
-            "" if np.isnan(low) else f"[{low:+.3f}, {high:+.3f}]"
+            interval(low, high, decimals_for(low, high)).strip()
             for low, high in zip(rows[f"{prefix}{kind}lower"], rows[f"{prefix}{kind}upper"], strict=True)
         ]
         for title, kind in kinds.items()

@@ -5,42 +5,30 @@ The file is read once, in parts; what is dropped is counted. All statistics are 
 
 from __future__ import annotations
 
+import numbers
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits
 
 from pitskd._validation import wrong
+from pitskd.experiments._file_references import Recorded, references
 from pitskd.experiments._file_words import FileReport
-from pitskd.experiments._seasons import clocks, read_season, season_in_words
+from pitskd.experiments._seasons import read_season
 from pitskd.experiments._time_splits import time_splits
-from pitskd.experiments.privileged_report import privileged_report
-from pitskd.experiments.references import (
-    AUTOREGRESSION,
-    PERSISTENCE,
-    SEASONAL,
-    Autoregression,
-    EventForecast,
-    Persistence,
-    seasonal_naive,
-    usual_season,
-)
+from pitskd.experiments.privileged_report import check_jobs, privileged_report
+from pitskd.experiments.references import PERSISTENCE
 from pitskd.experiments.whole_file import MOST_COLUMNS, WholeFile, compare_on_all
-from pitskd.forecasting.own_file import Gathered, OwnFile, WindowOptions, check_both, gather, open_file
-from pitskd.linear.tuned import TunedRidge
+from pitskd.forecasting.own_file import Gathered, OwnFile, WindowOptions, check_both, check_taught, gather, open_file
 from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
 from pitskd.windows import PrivilegedWindows
 
 __all__ = ["FileReport", "file_report"]
 
-ON_NUMBER = "ridge on the number"
 ON_MARGIN = "ridge on the margin"  # what `privileged_report` leaves out: here the number behind the label is known
 _SPLITS = (20, 16, 12, 8)
 _SIZES = (2000, 1500, 1000, 750, 500)  # windows
@@ -99,7 +87,7 @@ def file_report(
         Column that tells series apart; no window spans two.
     season : int, str or Timedelta, default=None
         Of the seasonal naive forecast, in rows or as a time such as ``"24h"``. None: a day for steps of a minute to
-        twelve hours, a week for days, twelve for months, else none.
+        twelve hours, a week for days, 52 weeks for weeks, twelve for months, else none.
     max_windows : int, default=None
         At most so many evenly spaced windows; None: 2000, down to 500 where the models are large, such as those of
         events long ahead, so that most reports take less than two minutes on one core.
@@ -146,6 +134,9 @@ def file_report(
     >>> report.facts["windows"], "persistence" in set(report.table["method"])
     (236, True)
     """
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, numbers.Real)):
+        raise wrong("threshold", "a number", threshold, "Events are targets above it.", TypeError)
+    check_jobs("n_jobs", n_jobs)
     options = WindowOptions(
         target=target, window=window, horizon=horizon, privileged=privileged, threshold=threshold, time=time,
         privileged_columns=_listed(privileged_columns), columns=_listed(columns), group=group, max_gap=max_gap,
@@ -175,28 +166,25 @@ def report_on(
     season = read_season(season)
     own = _affordable(open_file("FILE", path, options))
     options = own.options
-    series: Any = _Recorded(own.parts, options)
+    series: Any = Recorded(own.parts, options)
     own.parts = series
     numbers = replace(own, options=replace(options, threshold=None))
     gathered = gather(numbers)
     windows, set_aside = _judged(gathered)
     y = windows.y if options.threshold is None else (windows.y > options.threshold).astype(np.int64)
     _check_target(own, gathered, windows, y)
-    references, absent, notes = _references(own, windows, series, season)
     spans, Z = _spans_and_privilege(windows)
     taught = np.asarray(~np.isnan(Z).any(axis=(1, 2)))
+    _check_taught(own, gathered, taught)
     classify = options.threshold is not None
     folds = time_splits(
-        spans,
-        y,
-        taught,
-        classify=classify,
-        n_splits=_n_splits(windows, options, bool(taught.all())),
-        random_state=random_state,
-    )
+        spans, y, taught, classify=classify, n_splits=_n_splits(windows, options, bool(taught.all())),
+        random_state=random_state, step=_longer(options, gathered.stride),
+    )  # fmt: skip
+    beside, absent, notes = references(own, windows, series, gathered.tally.clock, season, folds)
     report = privileged_report(
         PrivilegedClassifier() if classify else PrivilegedRegressor(), windows.X, y, X_privileged=windows.X_privileged,
-        cv=folds, references=references, learning_curve=learning_curve, random_state=random_state, n_jobs=n_jobs,
+        cv=folds, references=beside, learning_curve=learning_curve, random_state=random_state, n_jobs=n_jobs,
     )  # fmt: skip
     left_out = {what: why for what, why in report.left_out.items() if what != ON_MARGIN}
     whole, why = _on_all(replace(own, parts=series.of_file), gathered, all_windows)
@@ -211,10 +199,7 @@ def _listed(names: Any) -> list[str]:
 
 def _as_parameter(text: str) -> str:
     """Return an error of an option as one of the parameter of that name."""
-    known = {"FILE must": "path must", "--unit must": "units must"}
-    for typed, parameter in known.items():
-        if text.startswith(typed):
-            return parameter + text.removeprefix(typed)
+    text = re.sub("^FILE must", "path must", re.sub("^--unit must", "units must", text))
     return re.sub(r"--([a-z][a-z-]+)", lambda found: found[1].replace("-", "_"), text)
 
 
@@ -228,13 +213,32 @@ def _check_privilege(options: WindowOptions) -> None:
 
 def _check_target(own: OwnFile, gathered: Gathered, windows: PrivilegedWindows, y: np.ndarray) -> None:
     if windows.n_windows < _LEAST:
-        step = "Use a longer file, a shorter --window or --horizon, or a smaller --stride."
+        step = _longer(own.options, gathered.stride)
         raise wrong("FILE", f"long enough for {_LEAST} windows", f"{windows.n_windows} of them", step)
     if own.options.threshold is not None:
         check_both(own, gathered.tally, y)
     elif np.ptp(y) == 0:
         found = f"{own.options.target!r}, which is {y[0]:g} in all {len(y)} windows"
         raise wrong("--target", "a column that varies", found, "There is nothing to forecast.")
+
+
+def _longer(options: WindowOptions, stride: int) -> str:
+    """Say what to do where there are too few windows."""
+    more = "a smaller --stride" if options.stride is not None else "a larger --max-windows" if stride > 1 else ""
+    parts = ["a longer file", "a shorter --window or --horizon", *filter(None, [more])]
+    return f"Use {', '.join(parts[:-1])}{',' * (len(parts) > 2)} or {parts[-1]}."
+
+
+def _check_taught(own: OwnFile, gathered: Gathered, taught: np.ndarray) -> None:
+    """Refuse a file too few of whose windows show the teacher anything."""
+    n_taught = int(taught.sum())
+    check_taught(own, gathered.tally, len(taught), len(taught) - n_taught)
+    if n_taught < _LEAST:
+        expected, step = (
+            f"long enough for {_LEAST} windows with a whole privileged part",
+            "Leave out what is seldom known.",
+        )
+        raise wrong("FILE", expected, f"{n_taught} of {len(taught)}", step)
 
 
 def _judged(gathered: Gathered) -> tuple[PrivilegedWindows, int]:
@@ -334,125 +338,3 @@ def _last_stretch(windows: PrivilegedWindows, y: np.ndarray, options: WindowOpti
     if options.target in windows.feature_names and not classify:
         drawn[PERSISTENCE] = windows.X[rows, -1, windows.feature_names.index(options.target)]
     return pd.DataFrame(drawn)
-
-
-# ---------------------------------------------------------------- the series itself
-
-
-class _Recorded:
-    """The parts of a file, of which the clock, the target and the group of every row are kept while they pass by."""
-
-    def __init__(self, parts: Any, options: WindowOptions) -> None:
-        self._parts, self._options = parts, options
-        self._clock: list[pd.Index] = []
-        self._values: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parts, name)
-
-    @property
-    def of_file(self) -> Any:
-        """The parts alone."""
-        return self._parts
-
-    def __iter__(self) -> Iterator[pd.DataFrame]:
-        self._clock, self._values, self._labels = [], [], []
-        for frame in self._parts:
-            self._clock.append(frame.index)
-            self._values.append(frame[self._options.target].to_numpy(dtype=np.float64))
-            if self._options.group is not None:
-                self._labels.append(pd.Categorical(frame[self._options.group]))
-            yield frame
-
-    @property
-    def index(self) -> pd.Index:
-        return self._clock[0].append(self._clock[1:])
-
-    @property
-    def values(self) -> np.ndarray:
-        return np.concatenate(self._values)
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """Label of each row."""
-        return np.asarray(pd.api.types.union_categoricals(self._labels)) if self._labels else None
-
-
-# ---------------------------------------------------------------- forecasts that anybody can have
-
-
-def _references(
-    own: OwnFile, windows: PrivilegedWindows, series: _Recorded, season: Any
-) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Return references by name, what is left out and why, and what has to be said of them."""
-    options = own.options
-    found: dict[str, Any] = {}
-    absent: dict[str, str] = {}
-    notes: list[str] = []
-    if options.target not in windows.feature_names:
-        why = "privileged" if options.target in options.privileged_columns else "not among --columns"
-        reason = f"{options.target!r} is {why}: its past is not known when the student forecasts"
-        absent |= dict.fromkeys((PERSISTENCE, SEASONAL, AUTOREGRESSION), reason)
-    else:
-        channel = windows.feature_names.index(options.target)
-        found[PERSISTENCE] = Persistence(channel)
-        if options.window > 1:
-            found[AUTOREGRESSION] = Autoregression(channel, horizon=options.horizon)
-        else:
-            absent[AUTOREGRESSION] = "a window of one row shows no dynamics"
-        said, why = _seasonal(options, windows, series, season, notes)
-        if said is None:
-            absent[SEASONAL] = why
-        else:
-            found[SEASONAL] = said
-    return (found if options.threshold is None else _as_events(found, windows, options.threshold, notes)), absent, notes
-
-
-def _as_events(found: dict[str, Any], windows: PrivilegedWindows, threshold: float, notes: list[str]) -> dict[str, Any]:
-    """Return references as forecasts of events, and with them a regression of the number behind the event."""
-    found |= {ON_NUMBER: make_pipeline(FunctionTransformer(_flat), TunedRidge())}
-    events: dict[str, Any] = {}
-    for name, one in found.items():
-        if isinstance(one, np.ndarray):
-            events[name] = (one > threshold).astype(np.int64)
-        else:
-            events[name] = EventForecast(one, threshold, cv=5 if name == ON_NUMBER else None), windows.y
-    notes.append("References forecast the number; a logistic rule of it, learnt in training, says the event.")
-    if SEASONAL in events:
-        notes.append("The seasonal naive forecast is compared with the threshold as it is.")
-    return events
-
-
-def _flat(X: np.ndarray) -> np.ndarray:
-    return np.asarray(X).reshape(len(X), -1)
-
-
-def _seasonal(
-    options: WindowOptions, windows: PrivilegedWindows, series: _Recorded, season: Any, notes: list[str]
-) -> tuple[np.ndarray | None, str]:
-    """Return the seasonal naive forecast of every window, or why there is none."""
-    index, why = series.index, ""
-    given = season
-    if season is None:
-        season, why = usual_season(index)
-        if season is None:
-            return None, why
-    clock, origin, length = clocks(index, windows.origin, season)
-    said = seasonal_naive(
-        clock, series.values, origin, horizon=options.horizon, season=length, groups=series.groups,
-        group=windows.groups,
-    )  # fmt: skip
-    missing = np.isnan(said)
-    if missing.all():
-        return None, f"no window has a known value a season ({season_in_words(season)}) before its target"
-    last = Persistence(windows.feature_names.index(options.target)).fit(windows.X).predict(windows.X)
-    filled = np.where(missing, last, said)
-    if np.array_equal(filled, last):
-        return None, f"the horizon is a whole number of seasons ({season_in_words(season)}): it is {PERSISTENCE}"
-    whence = "as asked" if given is not None else "as the clock suggests"
-    notes.append(f"Season: {season_in_words(season)}, {whence}.")
-    if missing.any():
-        stands_in = f"in {missing.sum()} of {len(said)} windows that have none"
-        notes.append(f"Seasonal naive: the last value stands in for that of a season ago {stands_in}.")
-    return filled, ""

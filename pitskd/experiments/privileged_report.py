@@ -7,6 +7,7 @@ the paired statistics of `compare_methods` and `is_gain`; nothing here decides b
 from __future__ import annotations
 
 import html
+import re
 import textwrap
 import warnings
 from collections import Counter
@@ -31,13 +32,14 @@ from pitskd.experiments import _verdict as words
 from pitskd.experiments._controls import Study, judged_split, without_privilege
 from pitskd.experiments._markov import imitation_path, reading
 from pitskd.experiments.competitors import NO_MIDDLE, SAME_LOSS, STUDENT, TEACHER
-from pitskd.experiments.references import read_references
+from pitskd.experiments.references import check_per_split, read_references
 from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
 
 __all__ = ["PrivilegedReport", "privileged_report"]
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 _LEAST = 8  # rows for the default splits
+_NUMBERS = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 _PATIENCE = 5.0  # seconds after which progress is shown
 
 
@@ -172,8 +174,9 @@ def privileged_report(
     references : mapping, default=None
         What the student should beat to be worth deploying, by name, such as persistence: an estimator, refitted in
         every split to the rows with targets by ``fit(X, y)``, X and y as given and without privileged data or weights;
-        a pair of an estimator and other targets to fit it to, (n, ...), such as the numbers behind labels; or an array
-        (n,) or (n, n_targets) of forecasts (labels) of every row. They are compared on the same splits and have no part
+        a pair of an estimator and other targets to fit it to, (n, ...), such as the numbers behind labels; an array
+        (n,) or (n, n_targets) of forecasts (labels) of every row; or a list of fitted models, one for each split of
+        `cv`, which then must not have seen its held-out rows. They are compared on the same splits and have no part
         in the verdict, which is about privilege.
     learning_curve : bool or list of numbers, default=False
         Sizes at which student and baseline are also compared, fractions of the training part or numbers of rows; each
@@ -231,7 +234,9 @@ def privileged_report(
     study = replace(study, references=_references(references, study, metric))
     sizes = _sizes(learning_curve)
     _check_confidence(confidence)
+    check_jobs("n_jobs", n_jobs)
     folds, left_out = _splits(cv, study, gap)
+    check_per_split(study.references, len(folds))
     jobs = [delayed(judged_split)(study, number, *fold, sizes) for number, fold in enumerate(folds)]
     pool = Parallel(n_jobs=n_jobs, return_as="generator", max_nbytes=None)(jobs)
     bar = tqdm(pool, total=len(jobs), unit="split", delay=0.0 if verbose else _PATIENCE)
@@ -326,10 +331,20 @@ def _references(references: Any, study: Study, metric: str) -> dict[str, Any]:
     n_targets = 1 if study.classify else lesson.hard.shape[1]
     read = read_references(references, len(lesson.X), n_targets, lesson.counts, taken)
     for name, one in read.items():
-        if metric == "log_loss" and not (isinstance(one, tuple) and hasattr(one[0], "predict_proba")):
+        if metric == "log_loss" and not (isinstance(one, tuple | list) and hasattr(one[0], "predict_proba")):
             expected, step = "an estimator with predict_proba where log_loss is compared", 'Use metric="accuracy".'
             raise wrong(f"references[{name!r}]", expected, type(one).__name__, step)
     return read
+
+
+def check_jobs(name: str, n_jobs: Any) -> None:
+    """Refuse a number of processes that joblib would not take."""
+    if n_jobs is None:
+        return
+    step = f"Use {name}=-1 for all cores."
+    whole = isinstance(n_jobs, int | np.integer) and not isinstance(n_jobs, bool)
+    if not whole or n_jobs == 0:
+        raise wrong(name, "None or a whole number other than 0", n_jobs, step, ValueError if whole else TypeError)
 
 
 def _sizes(learning_curve: Any) -> list[int | float]:
@@ -381,10 +396,12 @@ def _splits(cv: Any, study: Study, gap: int) -> tuple[Folds, dict[str, str]]:
 
 
 def _pass_on(messages: Iterable[list[str]]) -> None:
-    """Repeat what fitting the student warned of, each warning once."""
-    listed = [set(split) for split in messages]
-    for message, times in Counter(message for split in listed for message in split).items():
-        warnings.warn(f"In {times} of {len(listed)} splits: {message}", UserWarning, stacklevel=3)
+    """Repeat what fitting the student warned of, each warning once; those that differ in numbers alone are one."""
+    listed = [{_NUMBERS.sub("#", message): message for message in split} for split in messages]
+    for alike, times in Counter(alike for split in listed for alike in split).items():
+        said = list(dict.fromkeys(split[alike] for split in listed if alike in split))
+        example = ", for example" if len(said) > 1 else ""
+        warnings.warn(f"In {times} of {len(listed)} splits{example}: {said[0]}", UserWarning, stacklevel=3)
 
 
 def _curve(

@@ -5,8 +5,7 @@ They see the target's own channel in the input windows, or the series up to the 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,19 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.utils.validation import check_is_fitted
+from statsmodels.regression.linear_model import OLS
 
 from pitskd import _validation as check
+from pitskd._random import stage_generator
 from pitskd._validation import wrong
+from pitskd.experiments._seasons import usual_season
 
 __all__ = ["Autoregression", "EventForecast", "Persistence", "seasonal_naive", "usual_season"]
 
 PERSISTENCE, SEASONAL, AUTOREGRESSION = "persistence", "seasonal naive", "autoregression"  # as tables name them
-_ORDERS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+BASE_RATE = "base rate"
+_ORDERS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 72, 96, 168)
+_EQUATIONS = 20_000
 _WINDOWS = "Pass windows of shape (n, window, n_channels)."
 
 
@@ -84,7 +88,7 @@ class Persistence(BaseEstimator):
 
 
 class Autoregression(BaseEstimator):
-    """A linear autoregression of one channel, learnt inside the training windows and iterated to the horizon.
+    """A linear autoregression of one channel, iterated to the horizon from the rows of a window.
 
     Parameters
     ----------
@@ -93,7 +97,8 @@ class Autoregression(BaseEstimator):
     horizon : int, default=1
         Rows from the last input row to the target.
     orders : list of int, default=None
-        Numbers of lags to choose from, each below the number of input rows; 0 is a constant. None: up to 48.
+        Numbers of lags to choose from, at most the number of input rows (below it where no series is given); 0 is a
+        constant. None: up to 168.
 
     Attributes
     ----------
@@ -105,13 +110,14 @@ class Autoregression(BaseEstimator):
     Raises
     ------
     ValueError
-        If windows have a single row, hold NaN, or an order or the channel is out of range.
+        If windows hold NaN, or have a single row though no series is given, or an order or the channel is out of range.
 
     Notes
     -----
-    Conditional least squares (statsmodels' OLS) over every row of a training window that has enough rows before it;
-    on one contiguous window these are the equations of `statsmodels.tsa.ar_model.AutoReg`. Windows that overlap count
-    their common rows once each. Targets choose the order and are no equations themselves.
+    Conditional least squares (statsmodels' OLS) over every row that has enough rows before it: on one stretch these are the equations of
+    `statsmodels.tsa.ar_model.AutoReg`. Of more than 20,000 such rows that many are drawn, the same ones each time. The
+    series gives more equations than its windows, and longer ones. Without it, windows that overlap repeat the equations
+    of their common rows. Targets choose the order and are no equations themselves.
 
     Examples
     --------
@@ -130,7 +136,7 @@ class Autoregression(BaseEstimator):
         self.horizon = horizon
         self.orders = orders
 
-    def fit(self, X: Any, y: Any) -> Autoregression:
+    def fit(self, X: Any, y: Any, *, series: Any = None) -> Autoregression:
         """Fit every order and keep the best at the horizon.
 
         Parameters
@@ -138,6 +144,9 @@ class Autoregression(BaseEstimator):
         X : array of shape (n, window, n_channels)
         y : array of shape (n,)
             The channel, `horizon` rows behind each window.
+        series : array of shape (n_rows,), default=None
+            The channel over all that may be learnt from, row by row; NaN where a value is missing, and between
+            stretches that do not follow each other. None: the windows are all there is.
 
         Returns
         -------
@@ -146,7 +155,12 @@ class Autoregression(BaseEstimator):
         check.check_integer("horizon", self.horizon, minimum=1, step="Use horizon=1 for the next row.")
         path, y = _observed(X, self.channel), np.asarray(y, dtype=np.float64)
         check.check_same_rows("y", len(y), len(path), "Pass one target per window.")
-        fitted = [_conditional_least_squares(path, order) for order in self._orders(path.shape[1])]
+        orders = self._orders(path.shape[1], alone=series is None)
+        values = np.pad(path, ((0, 0), (0, 1)), constant_values=np.nan).ravel() if series is None else _row(series)
+        fitted = list(_conditional_least_squares(values, orders))
+        if not fitted:
+            step = "Pass the training part, or None."
+            raise wrong("series", "a series with rows that follow each other", f"{len(values)} rows", step)
         errors = [np.square(_iterate(path, params, self.horizon) - y).mean() for params in fitted]
         self.params_ = fitted[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))]
         self.order_ = len(self.params_) - 1
@@ -162,16 +176,18 @@ class Autoregression(BaseEstimator):
         check_is_fitted(self)
         return _iterate(_observed(X, self.channel), self.params_, self.horizon)
 
-    def _orders(self, window: int) -> list[int]:
-        if window < 2:
+    def _orders(self, window: int, *, alone: bool) -> list[int]:
+        if alone and window < 2:
             raise wrong("X", "windows of two rows at least", f"{window}", "A single row shows no dynamics.")
+        longest = window - 1 if alone else window
         if self.orders is None:
-            most = min(window - 1, _ORDERS[-1])
+            most = min(longest, _ORDERS[-1])
             return sorted({order for order in _ORDERS if order < most} | {most})
-        step = f"Use orders up to {window - 1}."
+        step = f"Use orders up to {longest}."
         orders = [check.check_integer("orders", order, minimum=0, step=step) for order in self.orders]
-        if not orders or max(orders) >= window:
-            raise wrong("orders", f"numbers of lags below the {window} rows of a window", self.orders, step)
+        if not orders or max(orders) > longest:
+            within = "below" if alone else "up to"
+            raise wrong("orders", f"numbers of lags {within} the {window} rows of a window", self.orders, step)
         return orders
 
 
@@ -301,44 +317,11 @@ def seasonal_naive(
     return said
 
 
-def usual_season(index: pd.Index) -> tuple[Any, str]:
-    """Return the season that a clock suggests, or why it suggests none.
-
-    Parameters
-    ----------
-    index : Index
-        Of the series: times, ascending.
-
-    Returns
-    -------
-    season : Timedelta, "12 months" or None
-        A day for steps of a minute to 12 hours, a week for days, a year for months.
-    reason : str
-        Empty where there is one.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from pitskd.experiments import usual_season
-    >>> usual_season(pd.date_range("2024-01-01", periods=9, freq="h"))
-    (Timedelta('1 days 00:00:00'), '')
-    """
-    if not isinstance(index, pd.DatetimeIndex) or len(index) < 2:
-        return None, "the rows carry no times that would suggest a season; give --season"
-    steps = np.diff(index.to_numpy())
-    forward = np.sort(steps[steps > np.timedelta64(0)])  # groups may share times or follow each other
-    step = pd.Timedelta(forward[(len(forward) - 1) // 2]) if len(forward) else pd.Timedelta(0)
-    if pd.Timedelta("1min") <= step <= pd.Timedelta("12h"):
-        return pd.Timedelta("1D"), ""
-    if step == pd.Timedelta("1D"):
-        return pd.Timedelta("7D"), ""
-    if pd.Timedelta("28D") <= step <= pd.Timedelta("31D"):
-        return "12 months", ""
-    return None, f"rows {step} apart suggest no season; give --season"
-
-
 def read_references(references: Any, n_rows: int, n_targets: int, counts: np.ndarray, taken: Any) -> dict[str, Any]:
-    """Return references by name, checked: arrays of forecasts, or pairs of an estimator and its targets (or None)."""
+    """Return references by name, checked.
+
+    They are arrays of forecasts, pairs of an estimator and its targets (or None), or lists of a fitted model per split.
+    """
     if references is None:
         return {}
     step = 'Pass e.g. references={"persistence": Persistence(channel=0)}.'
@@ -352,6 +335,8 @@ def read_references(references: Any, n_rows: int, n_targets: int, counts: np.nda
 
 def _reference(name: str, given: Any, n_rows: int, n_targets: int, counts: np.ndarray) -> Any:
     label = f"references[{name!r}]"
+    if isinstance(given, list) and given and all(hasattr(one, "predict") for one in given):
+        return given
     estimator, targets = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
     if targets is not None:
         targets = np.asarray(targets)
@@ -370,6 +355,14 @@ def _reference(name: str, given: Any, n_rows: int, n_targets: int, counts: np.nd
     return said
 
 
+def check_per_split(references: Mapping[str, Any], n_splits: int) -> None:
+    """Refuse fitted models that are not one for each split."""
+    for name, one in references.items():
+        if isinstance(one, list) and len(one) != n_splits:
+            expected = f"an estimator, forecasts, or one fitted model for each of {n_splits} splits"
+            raise wrong(f"references[{name!r}]", expected, f"{len(one)} models", "Pass the splits as cv, too.")
+
+
 def _channel(X: Any, channel: int) -> np.ndarray:
     X = np.asarray(X, dtype=np.float64)
     if X.ndim != 3:
@@ -386,15 +379,35 @@ def _observed(X: Any, channel: int) -> np.ndarray:
     return path
 
 
-def _conditional_least_squares(path: np.ndarray, order: int) -> np.ndarray:
-    """Return constant and lags 1 to `order`, from all rows of the windows that have so many before them."""
-    from statsmodels.regression.linear_model import OLS  # slow to import
+def _row(series: Any) -> np.ndarray:
+    values = np.asarray(series, dtype=np.float64)
+    if values.ndim != 1:
+        raise wrong("series", "of shape (n_rows,)", f"shape {values.shape}", "Pass the one channel.")
+    return values
 
-    runs = np.lib.stride_tricks.sliding_window_view(path, order + 1, axis=1).reshape(-1, order + 1)
-    design = np.column_stack([np.ones(len(runs)), runs[:, :-1][:, ::-1]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of equations that leave a choice, the shortest parameters will do
-        return np.asarray(OLS(runs[:, -1], design).fit().params)
+
+def _conditional_least_squares(values: np.ndarray, orders: list[int]) -> Iterator[np.ndarray]:
+    """Yield constant and lags 1 to order, where a series has rows with so many before them."""
+    bad = np.where(np.isfinite(values), -1, np.arange(len(values)))
+    before = np.arange(len(values)) - np.maximum.accumulate(bad) - 1  # known rows right before each; -1: missing itself
+    rows = _drawn(np.flatnonzero(before >= max(orders)))
+    centre = values[rows].mean() if len(rows) else 0.0  # a level far from 0 would cost digits
+    for order in orders:
+        due = rows if len(rows) == _EQUATIONS else _drawn(np.flatnonzero(before >= order))
+        if not len(due):
+            continue
+        known = np.lib.stride_tricks.sliding_window_view(values, order + 1)[due - order][:, ::-1] - centre
+        design = np.column_stack([np.ones(len(due)), known[:, 1:]])
+        params = np.array(OLS(known[:, 0], design).fit().params)  # where equations leave a choice, the shortest
+        params[0] += centre * (1.0 - params[1:].sum())
+        yield params
+
+
+def _drawn(rows: np.ndarray) -> np.ndarray:
+    """Return rows, or as many of them as will do; evenly spaced ones might all be of one hour of the day."""
+    if len(rows) <= _EQUATIONS:
+        return rows
+    return np.sort(stage_generator(0, "autoregression").choice(rows, _EQUATIONS, replace=False, shuffle=False))
 
 
 def _iterate(path: np.ndarray, params: np.ndarray, horizon: int) -> np.ndarray:

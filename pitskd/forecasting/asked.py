@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pitskd._files import PARQUET, CsvHeader, find_time, number, parquet
+from pitskd._files import PARQUET, CsvHeader, ParquetTable, find_time, number
 from pitskd._plan import Request
 from pitskd._series import Pace, index_numbers
 from pitskd._validation import check_integer, wrong
@@ -20,6 +21,11 @@ __all__ = ["WindowOptions"]
 
 MAX_WINDOWS = 2000  # where neither a stride nor a number of windows is asked for
 _LABELS = ("--time", "--group", "--unit")  # options whose columns need not hold numbers
+_WORDS = {  # of Python, as a shell has them
+    "'between', None,": "between, none,", "'between' or None": "between or none", "use None for": "use none for",
+    "a list of steps from": "steps by commas, from", 'Use e.g. "3h" for times, 3 for numbers, numpy.inf for any.':
+    "Use e.g. 3h for times, 3 for numbers, inf for any.", "with max_gap.": "with --max-gap.",
+}  # fmt: skip
 _OPTIONS = ("window", "horizon", "privileged_columns", "privileged", "max_gap", "threshold", "stride", "target")
 
 
@@ -155,13 +161,7 @@ def column_names(name: str, path: Path) -> tuple[str, ...]:
     """Return the names of the columns, which is all that is read of the file."""
     if path.suffix.lower() not in PARQUET:
         return tuple(CsvHeader.read(name, path).names)
-    with parquet(name, path):
-        from pyarrow.parquet import read_schema
-
-        schema = read_schema(path)
-    labels = [one for one in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(one, str)]
-    unnamed = ["time" for one in labels if one.startswith("__index_level_")]  # as `read_parts` calls it
-    return (*unnamed, *(one for one in schema.names if not one.startswith("__index_level_")))
+    return tuple(ParquetTable.open(name, path).names)
 
 
 def check_length(options: WindowOptions, parts: TableParts) -> None:
@@ -188,9 +188,9 @@ def read_gap(options: WindowOptions, parts: TableParts) -> Any:
 
 
 def parsed_gap(text: str | float | None) -> Any:
-    """Return a number where a text says one, else the text, which is a time."""
+    """Return a number where a text says one, else the text, which is a time; days are D to pandas."""
     value = None if text is None else np.inf if str(text).lower() == "inf" else number(str(text))
-    return text if value is None else value
+    return re.sub(r"(?<=\d)d$", "D", text) if value is None and isinstance(text, str) else value
 
 
 @contextmanager
@@ -203,8 +203,14 @@ def as_typed(name: str) -> Iterator[None]:
         for parameter, typed in {**{option: _dashed(option) for option in _OPTIONS}, "groups": "--group",
                                  "columns": "--columns", "series": name, "path": name}.items():  # fmt: skip
             if text.startswith(f"{parameter} must"):
-                raise type(error)(typed + text.removeprefix(parameter)) from None
+                raise type(error)(typed + _in_shell(text.removeprefix(parameter))) from None
         raise
+
+
+def _in_shell(text: str) -> str:
+    for python, shell in _WORDS.items():
+        text = text.replace(python, shell)
+    return text
 
 
 def _dashed(parameter: str) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pitskd._series import counts_rows, index_numbers
+from pitskd._calendars import Calendar, Months, Weekdays
+from pitskd._series import Pace, counts_rows, index_numbers
 
 __all__: list[str] = []
 
 _ENOUGH = 1_000_000  # steps after which the usual one is known
 _SURE = 1000
+CALENDARS: dict[str, Calendar] = {"months": Months(), "month ends": Months(ends=True), "weekdays": Weekdays()}
+_DAY, _HOUR = 86400.0, 3600.0  # seconds
 _UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -25,13 +28,23 @@ class Clock:
     kind : "rows", "numbers" or "times"
     aware : bool
         Whether times have an offset from UTC.
+    calendar : str or None
+        One of `CALENDARS` where rows are more regular by it than in time.
+    calendar_step : int
+        Usual step in the calendar.
+    even : bool
+        Whether no step was another.
     """
 
     def __init__(self) -> None:
         self.kind = "rows"
         self.aware = False
         self.unit: str | None = None
+        self.calendar: str | None = None
+        self.calendar_step = 1
+        self.even = True
         self._steps: Counter[float] = Counter()
+        self._off_midnight = False
         self._last: dict[Any, Any] = {}  # by group: clock of the row before
         self._counted = 0
 
@@ -43,6 +56,8 @@ class Clock:
         self.kind = "times" if dated else "numbers"
         self.aware = dated and index.tz is not None
         self.unit = index.unit if dated else None
+        if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+            self._off_midnight = self._off_midnight or bool((index != index.normalize()).any())
         if self._counted >= _ENOUGH:
             return
         numbers = index_numbers(index)
@@ -53,11 +68,28 @@ class Clock:
         codes = np.concatenate([np.array(begun, dtype=int), codes])
         order = np.argsort(codes, kind="stable")
         clock, codes = clock[order], codes[order]
+        self._look_at_calendar(clock, np.diff(codes) == 0)
         values, counts = np.unique(np.diff(clock)[np.diff(codes) == 0], return_counts=True)
         ends = np.flatnonzero(np.diff(codes, append=len(known)))
         self._last.update(zip(known, clock[ends].tolist(), strict=True))
         self._steps.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         self._counted += int(counts.sum())
+
+    def _look_at_calendar(self, clock: np.ndarray, inside: np.ndarray) -> None:
+        """Find out by what calendar the rows of a part are regular, and whether all are."""
+        if not inside.any():
+            return
+        index = pd.Index(clock if self.unit is None else clock.astype(f"datetime64[{self.unit}]"))
+        pace = Pace.of(index, clock, inside, None, tuple(CALENDARS.values()))
+        self.even = self.even and not (inside & pace.holes(index, clock)).any()
+        if self.calendar is None and not self.is_known:
+            self.calendar = next((name for name, one in CALENDARS.items() if one == pace.calendar), None)
+            self.calendar_step = 1 if self.calendar is None else int(pace.calendar_step)
+
+    @property
+    def shifts(self) -> bool:
+        """Whether rows are days or more apart, by the clock of a place that may be changed: not at midnight in UTC."""
+        return self._off_midnight and (self.period or 0.0) >= _DAY - _HOUR
 
     @property
     def is_known(self) -> bool:

@@ -13,10 +13,10 @@ from pitskd._files import check_readable, check_writable
 from pitskd._validation import wrong
 from pitskd.forecasting._tables import STANDARD_OUTPUT, check_out, written
 from pitskd.forecasting.asked import WindowOptions
-from pitskd.forecasting.learning import Learnt, choose, learn
-from pitskd.forecasting.own_file import OwnFile, open_file
+from pitskd.forecasting.learning import Learnt, choose, is_taught, learn
+from pitskd.forecasting.own_file import TARGET_ALONE, OwnFile, open_file
 from pitskd.forecasting.predicting import open_new
-from pitskd.forecasting.recipe import Recipe, load_forecaster
+from pitskd.forecasting.recipe import RIDGE, Recipe, load_forecaster
 from pitskd.persistence import save
 
 __all__: list[str] = []
@@ -26,7 +26,6 @@ _SHOWN = {
     "front-door": "the front door, which combines the candidates that distil",
     "anchored": "anchored to the chain through the middle",
     "chain": "the chain through the middle",
-    "ridge": "ridge regression without privileged data",
 }
 Say = Callable[[str], None]
 
@@ -74,7 +73,7 @@ def fit(plan: FitPlan, say: Say) -> None:
     for name, reason in own_file.parts.left_out.items():
         say(f"column {name!r} left out: {reason}")
     learnt = learn(own_file, student, say)
-    for line in [*learnt.lines, *_summary(own_file, learnt)]:
+    for line in [*_about_windows(learnt), *_summary(own_file, learnt)]:
         say(line)
     save(learnt.model, plan.model, notes=_recipe(own_file, learnt).notes)
     say(f"model saved: {plan.model}")
@@ -126,22 +125,49 @@ def _check_apart(name: str, path: Path, sources: dict[str, Path]) -> None:
 def _summary(own_file: OwnFile, learnt: Learnt) -> list[str]:
     """Return what was learnt, for people."""
     options, units = own_file.options, own_file.units
-    middle = [step for step in own_file.privileged_steps if step > 0]
-    between = f"rows ahead: {_spelt(middle)}" if middle else ""
-    seen = "; ".join(part for part in (_listed(options.privileged_columns, units), between) if part)
     event = "" if options.threshold is None else f" above {options.threshold:g}"
     spread = "" if learnt.in_memory else ", by sums over every window"
     lines = [
-        f"inputs: {_listed(own_file.feature_names, units)}, the last {options.window} rows; "
-        f"target: {_listed([options.target], units)}{event}, {options.horizon} rows ahead; "
-        f"privileged: {seen or 'nothing'}",
-        f"student: {_SHOWN[learnt.student]}{spread} ({type(learnt.model).__name__})",
+        f"inputs: {_listed(own_file.feature_names, units)}, the last {_counted(options.window).removeprefix('1 ')}; "
+        f"target: {_listed([options.target], units)}{event}, {_counted(options.horizon)} ahead; "
+        f"privileged: {_privileged(own_file, learnt.student)}",
+        f"student: {_student(own_file, learnt.student)}{spread} ({type(learnt.model).__name__})",
     ]
     loss = getattr(learnt.model, "loss_", math.nan)
     if math.isfinite(loss):
         kind = "mean squared error" if options.threshold is None else "log-loss"
         lines.append(f"held-out {kind} inside the training: {loss:.4g}")
     return lines
+
+
+def _about_windows(learnt: Learnt) -> list[str]:
+    """Return what a person should know of the windows; a student that nobody teaches has no privileged part."""
+    alone = learnt.student == RIDGE
+    return [line for line in learnt.lines if not (alone and line.endswith(TARGET_ALONE))]
+
+
+def _privileged(own_file: OwnFile, student: str) -> str:
+    """Return what the teacher saw, for people."""
+    if student == RIDGE and is_taught(own_file):
+        return "nothing, as this student learns without"
+    middle = [step for step in own_file.privileged_steps if step > 0]
+    between = f"rows ahead: {_spelt(middle)}" if middle else ""
+    columns = _listed(own_file.options.privileged_columns, own_file.units)
+    return "; ".join(part for part in (columns, between) if part) or "nothing"
+
+
+def _student(own_file: OwnFile, student: str) -> str:
+    """Return what the student is, for people."""
+    if student == RIDGE:
+        kind = "ridge" if own_file.options.threshold is None else "logistic"
+        return f"{kind} regression without privileged data"
+    if not is_taught(own_file):
+        return "the tuned baseline of the front door, as nothing is privileged"
+    return _SHOWN[student]
+
+
+def _counted(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
 
 
 def _spelt(steps: list[int]) -> str:
@@ -162,6 +188,7 @@ def _recipe(own_file: OwnFile, learnt: Learnt) -> Recipe:
         privileged_steps=list(own_file.privileged_steps), time=parts.time, group=options.group,
         max_gap=None if own_file.max_gap is None else str(own_file.max_gap),
         clock=clock.kind, aware=clock.aware, period=clock.period,
+        calendar=clock.calendar, calendar_step=clock.calendar_step, even=clock.even, shifts=clock.shifts,
         ranges={name: list(pair) for name, pair in learnt.tally.ranges(own_file.feature_names).items()},
         units={name: own_file.units[name] for name in parts.names if name in own_file.units},
         student=learnt.student, rows=own_file.n_rows, windows=learnt.n_windows, stride=learnt.stride,

@@ -13,7 +13,7 @@ from typing import Any
 
 from pitskd._validation import check_choice, wrong
 from pitskd.forecasting.asked import MAX_WINDOWS
-from pitskd.forecasting.own_file import OwnFile, check_some_left, gather, told, total, untaught
+from pitskd.forecasting.own_file import OwnFile, check_some_left, check_taught, gather, told, total, untaught
 from pitskd.forecasting.recipe import RIDGE, as_read
 from pitskd.forecasting.tally import Tally
 from pitskd.linear._accumulation import learn_from
@@ -155,6 +155,8 @@ def _from_some(own_file: OwnFile, model: Any, student: str) -> Learnt:
     gathered = gather(own_file)
     windows = gathered.windows
     check_two(own_file, windows.n_windows)
+    if student != RIDGE:
+        check_taught(own_file, gathered.tally, windows.n_windows, gathered.n_untaught)
     model.fit(**_lesson(windows, student))
     return Learnt(
         model, student, windows.n_windows, gathered.dropped, gathered.tally, gathered.stride, True, gathered.lines
@@ -176,10 +178,12 @@ def _from_all(own_file: OwnFile, model: Any, student: str) -> Learnt:
             else:
                 blocks.add(piece)
             n_windows += piece.n_windows
-            n_untaught += untaught(piece)
+            n_untaught += 0 if student == RIDGE else untaught(piece)
     lost = total(dropped)
     check_some_left(own_file, tally, lost, n_windows)
     check_two(own_file, n_windows)
+    if student != RIDGE:
+        check_taught(own_file, tally, n_windows, n_untaught)
     lines = told(own_file, tally, stride, n_windows, lost, n_untaught)
     if blocks is None:
         lines.append(f"penalty {model.penalty_:g}, chosen by held-out error")

@@ -43,6 +43,7 @@ from pitskd.windows import PrivilegedWindows
 __all__ = ["Gathered", "OwnFile", "WindowOptions", "gather", "open_file"]
 
 MISSING_INPUT = "missing input"
+TARGET_ALONE = "they teach by their target alone"
 PATIENCE = 5.0  # seconds after which progress is shown
 _ELEMENTS = 2**23  # numbers in one piece: 64 MiB
 
@@ -219,7 +220,7 @@ def told(
         f"windows: {n_windows} of {looked_at}{spaced}" + (f"; left out for a {lost}" if lost else ""),
     ]
     if n_untaught:
-        lines.append(f"a privileged value is missing in {n_untaught} windows: they teach by their target alone")
+        lines.append(f"a privileged value is missing in {n_untaught} windows: {TARGET_ALONE}")
     return lines
 
 
@@ -333,7 +334,38 @@ def nothing_left(own_file: OwnFile, tally: Tally, reasons: str) -> Exception:
             option, expected, step = named.get(name, ("--columns", "columns with values", "Leave it out."))
             return wrong(option, expected, f"{name!r}, all {own_file.n_rows} missing", step)
     step = "Use a shorter --window or --horizon, a larger --max-gap, or fewer --columns."
+    rarest = min(own_file.feature_names, key=lambda name: tally.present[name])
+    if MISSING_INPUT in reasons:
+        reasons = f"{reasons}; {_lacking(own_file, tally, rarest)}"
+        step = f"Leave {rarest!r} out with --columns, or use a shorter --window."
     return wrong(own_file.name, "a file with a whole window", f"none ({reasons})", step)
+
+
+def _lacking(own_file: OwnFile, tally: Tally, name: str) -> str:
+    missing = own_file.n_rows - int(tally.present[name])
+    return f"{name!r} has no value in {missing} of {own_file.n_rows} rows, {missing / own_file.n_rows:.0%}"
+
+
+def check_taught(own_file: OwnFile, tally: Tally, n_windows: int, n_untaught: int) -> None:
+    """Refuse a file where something is privileged and no window has a whole privileged part.
+
+    Parameters
+    ----------
+    own_file : OwnFile
+    tally : Tally
+        Of all rows.
+    n_windows, n_untaught : int
+        Windows, and those of them whose privileged part has a missing value.
+    """
+    if n_untaught < n_windows or not n_windows:
+        return
+    privileged, step = own_file.options.privileged_columns, "Use a shorter --horizon, or --privileged with fewer rows."
+    rarest = min(own_file.privileged_feature_names, key=lambda name: tally.present[name])
+    option, expected = "--privileged", "such that some window has all of its privileged part"
+    if rarest in privileged:
+        option, step = "--privileged-columns", "Leave it out, or keep only rows where it was measured."
+        expected = "columns that some window has every value of"
+    raise wrong(option, expected, _lacking(own_file, tally, rarest), step)
 
 
 def check_both(own_file: OwnFile, tally: Tally, labels: np.ndarray) -> None:

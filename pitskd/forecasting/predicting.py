@@ -20,7 +20,7 @@ from pitskd._files import check_readable
 from pitskd._series import index_numbers
 from pitskd._validation import wrong
 from pitskd.forecasting.asked import as_typed, column_names, is_none_left, parsed_gap
-from pitskd.forecasting.clock import Clock, step_in_words
+from pitskd.forecasting.clock import CALENDARS, Clock, step_in_words
 from pitskd.forecasting.own_file import PATIENCE, owned, pieces
 from pitskd.forecasting.recipe import Forecaster, Recipe
 from pitskd.parts import TableParts, read_parts, windows_from_parts
@@ -66,7 +66,7 @@ class NewFile:
         self.ends = Ends(self.recipe.horizon)
         self.clock = Clock()
         self.outside = Outside(self.recipe)
-        self.n_forecasts = self.n_empty = 0
+        self.n_forecasts = self.n_empty = self.n_to_come = 0
         self.dropped: Counter[str] = Counter()
 
     def forecasts(self) -> Iterator[pd.DataFrame]:
@@ -135,6 +135,7 @@ class NewFile:
         if recipe.clock == "rows" or period is None or recipe.period is None:
             return
         slack = 0.15 if clock.kind == "times" and recipe.period > _MONTH else 0.01
+        slack = 0.5 if recipe.max_gap is not None and not recipe.even else slack  # no two stretches are alike
         if abs(period - recipe.period) > slack * recipe.period:
             expected = f"a file with a row every {recipe.step}, as the training file was"
             step = f"The student looks {recipe.horizon} such steps ahead: resample the file, or train on one like it."
@@ -147,16 +148,51 @@ class NewFile:
 
     def _table(self, windows: PrivilegedWindows) -> pd.DataFrame:
         assert windows.spans is not None
-        columns: dict[str, Any] = {"origin": windows.origin, self._due: windows.spans[:, 1]}
+        columns: dict[str, Any] = {"origin": windows.origin}
         if self.clock.kind == "times":
-            columns = {name: pd.Series(self.clock.times(values)) for name, values in columns.items()}
-        if windows.groups is not None:
-            columns[str(self.group)] = windows.groups
+            columns = {"origin": pd.Series(self.clock.times(windows.origin))}
+        if self.clock.kind != "rows":
+            columns["target_time"] = self._due(windows)
+        elif self.group is None:  # rows of other groups may come in between
+            columns["target_row"] = windows.spans[:, 1]
+        if self.group_column is not None:
+            columns[self.group_column] = windows.groups
         return pd.DataFrame({**columns, **self.forecaster.predict(windows.X)})
 
     @property
-    def _due(self) -> str:
-        return "target_row" if self.clock.kind == "rows" else "target_time"
+    def group_column(self) -> str | None:
+        """The column of the groups among the forecasts; not one of theirs."""
+        taken = ("origin", "target_time", "target_row", "probability", self.recipe.name)
+        return f"group {self.group}" if self.group in taken else self.group
+
+    def _due(self, windows: PrivilegedWindows) -> pd.Series:
+        """Return the times of the targets: those of their rows in the file, or so many usual steps ahead."""
+        assert windows.spans is not None
+        due, timed = windows.spans[:, 1], self.clock.kind == "times"
+        due = pd.Series(self.clock.times(due) if timed else due)
+        to_come = np.flatnonzero(np.isnan(windows.y))
+        if len(to_come):
+            due.iloc[to_come] = self._later(windows.take(to_come))
+            self.n_to_come += len(to_come)
+        return due
+
+    def _later(self, windows: PrivilegedWindows) -> Any:
+        """Return when targets that the file does not hold are due; missing where nobody knows the step."""
+        recipe, clock, timed = self.recipe, self.clock, self.clock.kind == "times"
+        origin: Any = windows.origin
+        numbers = clock.times(origin).as_unit(str(clock.unit)).asi8 if timed else origin
+        steps = np.full(windows.n_windows, recipe.horizon)
+        if recipe.max_gap is not None:  # steps may differ: count from the last row rather than from the origin
+            numbers, steps = self.ends.reached(numbers, windows.groups)
+        origin = clock.times(numbers) if timed else numbers
+        calendar = CALENDARS.get(recipe.calendar or "")
+        if timed and calendar is not None:
+            return calendar.after(origin, steps * recipe.calendar_step)
+        period = clock.period or recipe.period
+        ahead = steps * (np.nan if period is None else period)
+        if not timed:
+            return origin + ahead
+        return origin + pd.to_timedelta(ahead, unit="s").as_unit(str(clock.unit))
 
     def _counted(self, table: pd.DataFrame, X: np.ndarray) -> pd.DataFrame:
         empty = table[self.recipe.name].isna().to_numpy()
@@ -173,17 +209,34 @@ class NewFile:
         made, recipe = self.n_forecasts - self.n_empty, self.recipe
         unit = f" in {recipe.units[recipe.target]}" if recipe.target in recipe.units and not recipe.threshold else ""
         what = "origins" if self.every else "origins whose target is not in the file"
-        n_origins = self.parts.n_rows if self.every else self.ends.n_origins(self.clock)
-        lines = [f"rows: {self.parts.n_rows}, step {step_in_words(self.clock.kind, self.clock.period)}",
+        n_origins = self.parts.n_rows if self.every else self.ends.n_origins
+        step = step_in_words(self.clock.kind, self.clock.period or recipe.period)
+        lines = [f"rows: {self.parts.n_rows}, step {step}",
                  f"forecasts of {recipe.name}{unit}: {made} of {n_origins} {what}"]  # fmt: skip
         if self.n_empty:
             lines.append(f"left empty, an input is missing: {self.n_empty}")
         if n_origins > self.n_forecasts:
             reasons = f"less than {recipe.window} rows, or a hole in the clock, before them"
             lines.append(f"left out, {reasons}: {n_origins - self.n_forecasts}")
+        if self.group_column != self.group:
+            lines.append(f"the group column {self.group!r} is written as {self.group_column!r}")
+        if self.n_to_come and self._nominal:
+            lines.append(f"target_time is nominal where the target is not in the file: {self._nominal}")
         if self.ignored:
             lines.append(f"columns that the student does not read: {', '.join(self.ignored)}")
         return [*lines, *self.outside.lines(made)]
+
+    @property
+    def _nominal(self) -> str:
+        """Why a time ahead may turn out another; empty where it will not."""
+        recipe, clock = self.recipe, self.clock
+        if clock.kind == "rows":
+            return ""
+        if recipe.max_gap is not None and not (recipe.even and clock.even):
+            return f"so many usual steps behind the last row, though steps up to --max-gap {recipe.max_gap} are allowed"
+        if clock.aware and (recipe.shifts or clock.shifts):
+            return "days of 24 h, though clocks may be changed in between"
+        return ""
 
 
 class Ends:
@@ -210,10 +263,25 @@ class Ends:
         ends = {label: tail[-1] for label, tail in self._tails.items()}
         return windows.spans[:, 1] > np.array([ends[label] for label in windows.groups.tolist()])
 
-    def n_origins(self, clock: Clock) -> int:
-        """Return how many rows have a target behind the last row of their group."""
-        step = clock.ticks or 1
-        return sum(int((tail + self.horizon * step > tail[-1]).sum()) for tail in self._tails.values())
+    def reached(self, numbers: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the last row before each target that is to come, and how many rows after it the target will be.
+
+        Rows are told by their clock, origins by `numbers` of it.
+        """
+        reached, steps = np.array(numbers), np.full(len(numbers), self.horizon)
+        labels = [None] * len(numbers) if groups is None else groups.tolist()
+        for place, (number, label) in enumerate(zip(numbers, labels, strict=True)):
+            tail = self._tails[label]
+            row = int(np.searchsorted(tail, number))
+            if row < len(tail) and tail[row] == number:  # else a hole of the past lies before the target
+                reached[place] = tail[-1]
+                steps[place] -= len(tail) - 1 - row
+        return reached, steps
+
+    @property
+    def n_origins(self) -> int:
+        """How many rows have their target behind the last row of their group."""
+        return sum(map(len, self._tails.values()))
 
 
 class Outside:
@@ -281,7 +349,10 @@ def open_new(
             raise wrong(name, expected, f"none named {column!r}", f"It has: {', '.join(names)}. {step}")
     if group is not None and group not in names:
         raise wrong("--group", f"a column of {path}", repr(group), f"It has: {', '.join(names)}.")
-    group = group or (recipe.group if recipe.group in names else None)
+    if group is None and recipe.group is not None and recipe.group not in names:
+        expected = f"a column of {path} that tells series apart, as {recipe.group!r} did in training"
+        raise wrong("--group", expected, "none", f"It has: {', '.join(names)}. Name or add one; one label will do.")
+    group = group or recipe.group
     with as_typed(name):
         parts = read_parts(path, columns=recipe.columns, time=time or recipe.time, group=group, name=name)
     if parts.n_rows < recipe.window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pitskd._validation import wrong
-from pitskd.forecasting.clock import step_in_words
+from pitskd.forecasting.clock import CALENDARS, step_in_words
 from pitskd.persistence import load, model_facts
 
 __all__ = ["Forecaster", "Recipe", "load_forecaster"]
@@ -23,6 +24,54 @@ _TRAIN = "Train one with pitskd fit."
 def as_read(X: np.ndarray, student: str) -> np.ndarray:
     """Return windows as the student takes them: scikit-learn's own kind has two axes."""
     return X.reshape(len(X), -1) if student == RIDGE else X
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _integer(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value)) and len(set(value)) == len(value)
+
+
+def _range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number, value)) and value[0] <= value[1]
+
+
+def _by_name(value: Any, kind: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(_text, value)) and all(map(kind, value.values()))
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {  # what a recipe may hold
+    "target": _text, "window": lambda value: _integer(value, 1), "horizon": lambda value: _integer(value, 1),
+    "threshold": lambda value: value is None or _number(value), "columns": lambda value: _texts(value) and bool(value),
+    "privileged_columns": _texts,
+    "privileged_steps": lambda value: isinstance(value, list) and all(_integer(one, -10**9) for one in value),
+    "time": _text_or_none, "group": _text_or_none, "max_gap": lambda value: _text_or_none(value) or _number(value),
+    "clock": lambda value: value in ("rows", "numbers", "times"), "aware": _truth,
+    "period": lambda value: value is None or (_number(value) and value > 0),
+    "ranges": lambda value: _by_name(value, _range), "student": _text, "rows": _integer, "windows": _integer,
+    "stride": lambda value: _integer(value, 1), "file": _text,
+    "calendar": lambda value: value is None or value in CALENDARS, "calendar_step": lambda value: _integer(value, 1),
+    "even": _truth, "shifts": _truth, "units": lambda value: _by_name(value, _text),
+    "dropped": lambda value: _by_name(value, _integer),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +99,14 @@ class Recipe:
         Whether the times have an offset from UTC.
     period : float or None
         Usual step, in seconds for times.
+    calendar : str or None
+        By which rows are more regular than in time.
+    calendar_step : int
+        Usual step in it.
+    even : bool
+        Whether every step was the usual one.
+    shifts : bool
+        Whether clocks were changed.
     ranges : dict of str to list of float
         Least and largest value of every input.
     units : dict of str to str
@@ -81,6 +138,10 @@ class Recipe:
     windows: int
     stride: int
     file: str
+    calendar: str | None = None
+    calendar_step: int = 1
+    even: bool = False
+    shifts: bool = False
     units: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -104,13 +165,13 @@ class Recipe:
     def of(cls, notes: Mapping[str, Any]) -> Recipe:
         """Return the recipe in the notes of a model file; a KeyError, TypeError or ValueError where there is none."""
         given = notes[_KEY]
-        recipe = cls(**{one.name: given[one.name] for one in fields(cls)})
-        if not (recipe.window >= 1 and recipe.horizon >= 1 and recipe.columns):
-            raise KeyError(_KEY)
-        for name in recipe.columns:
-            low, high = map(float, recipe.ranges[name])
-            if not low <= high:
-                raise KeyError(_KEY)
+        later = ("calendar", "calendar_step", "even", "shifts")  # not in the notes of older versions
+        recipe = cls(**{one.name: given[one.name] for one in fields(cls) if one.name in given or one.name not in later})
+        for one in fields(cls):
+            if not _KINDS[one.name](getattr(recipe, one.name)):
+                raise KeyError(one.name)
+        if not all(name in recipe.ranges for name in recipe.columns):
+            raise KeyError("ranges")
         return recipe
 
 
@@ -168,8 +229,10 @@ def load_forecaster(name: str, path: Path) -> Forecaster:
     try:
         recipe = Recipe.of(facts["notes"])
         fits = model.n_features_in_ == recipe.window * len(recipe.columns)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        recipe, fits = None, False
-    if recipe is None or not fits:
-        raise wrong(name, "a model of pitskd fit", f"{facts['model']} with other notes", _TRAIN)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"{facts['model']} with other notes (see {error.args[0] if error.args else _KEY})"
+        raise wrong(name, "a model of pitskd fit", found, _TRAIN) from None
+    if not fits:
+        found = f"{facts['model']} of other inputs than its notes say"
+        raise wrong(name, "a model of pitskd fit", found, _TRAIN)
     return Forecaster(model, recipe)

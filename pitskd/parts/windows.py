@@ -250,10 +250,9 @@ class _Seam:
             check_ascending(rows.index, np.diff(clock), inside)
             holes = self._holes(rows, clock, inside, inside & fresh[1:])
         breaks = np.concatenate([[0], np.cumsum(holes | ~inside)])
-        period = 1.0 if self.pace is None else self.pace.period
         return Table(
             rows.values, self.reader.names, rows.index, rows.positions, labels, breaks if breaks[-1] else None, clock,
-            period,
+            self.pace,
         )  # fmt: skip
 
     def _holes(self, rows: Rows, clock: np.ndarray, inside: np.ndarray, new: np.ndarray) -> np.ndarray:

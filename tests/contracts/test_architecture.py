@@ -17,6 +17,7 @@ ROOMS = [
         "_validation",
         "_random",
         "_files",
+        "_calendars",
         "_series",
         "_plan",
         "windows",

@@ -1,17 +1,24 @@
 """Laws of a report on a file: what helps is said to help, what does not is not, and everything dropped is counted."""
 
 import json
+import shlex
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.tsa.ar_model import AutoReg
 
 import pitskd
 from pitskd import PrivilegedRegressor, file_report, make_windows, privileged_report
+from pitskd._series import Table
 from pitskd.experiments import Persistence, seasonal_naive
+from pitskd.experiments._file_references import training_part
+from pitskd.experiments._file_words import command, next_steps
 from pitskd.experiments._time_splits import time_splits
 from pitskd.experiments.whole_file import compare_on_all
+from pitskd.forecasting.own_file import WindowOptions, open_file
 
 
 def rotating(n=600, channels=10, seed=0):
@@ -66,7 +73,7 @@ def test_the_middle_of_a_rotating_state_helps(helped):
     assert helped.verdict == "helps"
     assert str(helped).startswith("HELPS: teaching with the 5 rows between input and target helps to forecast x0")
     assert "Save the student:\n    pitskd fit" in str(helped)
-    assert "--target x0 --window 1 --horizon 6 --stride 7 --model student.pitskd" in str(helped)
+    assert "--window 1 --horizon 6 --stride 7 --student front-door --model student.pitskd" in str(helped)
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +86,27 @@ def test_all_windows_may_say_otherwise_than_some_and_are_then_what_to_learn_from
     w = make_windows(rotating(), "x0", window=1, horizon=6)
     np.testing.assert_allclose(found.whole.blocks, compare_on_all([w], w.n_windows).blocks, rtol=1e-9)
     assert (found.verdict, found.whole.verdict) == ("helps", "no evidence")
-    assert any(remark.startswith("All windows: 540 windows in 10 blocks of time") for remark in found.remarks)
+    assert any(remark.startswith(f"All windows: {found.whole.n_windows} windows in ") for remark in found.remarks)
     assert found.to_json()["all_windows"]["verdict"] == "no evidence"
-    assert "Learn from all windows" in found.next_steps[0]
-    assert "--stride" not in found.next_steps[0]
+    assert "; where all windows teach, there is no evidence that it helps." in " ".join(str(found).split())
+    assert "where all" not in str(helped)
     assert helped.whole is helped.to_json()["all_windows"] is None
+
+
+def test_all_windows_are_advised_only_where_they_are_better_beyond_the_noise_and_then_ridge(asked_all):
+    own = open_file("FILE", asked_all.facts["path"], WindowOptions("x0", 1, 6, stride=7))
+    rows = asked_all.table.set_index("method")
+    ends = rows.loc[
+        "tuned baseline", [f"lead_{end}" for end in ("lower", "upper", "bootstrap_lower", "bootstrap_upper")]
+    ]
+    upper = rows.loc["student", "r2"] + np.ptp(ends) / 2
+    for apart, advised in ((-0.01, False), (0.01, True)):
+        whole = replace(asked_all.whole, blocks=asked_all.whole.blocks * 0.0 + upper + apart)
+        step = next_steps(asked_all.verdict, asked_all.table, own, whole)[0]
+        assert step.startswith("Learn from all windows: tuned ridge has R2") is advised
+        assert ("on other held-out rows" in step) is advised
+        assert step.endswith("--student ridge --model student.pitskd") is advised
+        assert ("--stride" in step) is not advised
 
 
 @pytest.mark.parametrize(
@@ -129,7 +152,7 @@ def test_a_random_walk_is_forecast_by_its_last_value(folder):
     assert min(row["lead_lower"], row["lead_bootstrap_lower"]) < 0
     told = " ".join(str(report).split())
     assert "the student is not worth deploying" in told
-    assert "Forecast with " in told
+    assert "The student is not better than " in told or "the student is not better." in told
     assert not any(step.startswith("Save the student:") for step in report.next_steps)
 
 
@@ -200,7 +223,7 @@ def test_the_seasonal_forecast_is_the_value_a_season_before_the_target(folder):
 
 def test_what_cannot_be_run_is_left_out_with_the_reason(folder, helped):
     left_out = helped.report.left_out
-    assert left_out["autoregression"] == "a window of one row shows no dynamics"
+    assert "autoregression" in set(helped.table["method"])  # one row is enough for an order of one
     assert left_out["seasonal naive"].startswith("the rows carry no times")
     hourly(name="pm").to_csv(folder / "lab.csv")
     report = file_report(
@@ -217,12 +240,148 @@ def test_events_are_judged_beside_a_regression_of_their_number(folder):
     report = file_report(folder / "events.csv", target="pm", window=2, horizon=3, threshold=4, stride=8)
     roles = report.table.set_index("method")["role"]
     assert set(roles.index[roles == "reference"]) == {
-        "persistence", "autoregression", "seasonal naive", "ridge on the number",
+        "persistence", "autoregression", "seasonal naive", "ridge on the number", "base rate",
     }  # fmt: skip
+    scores = report.table.set_index("method")
+    assert scores.loc["base rate", ["accuracy", "log_loss"]].notna().all()
+    assert scores.loc["autoregression", "accuracy"] > scores.loc["base rate", "accuracy"]
     assert "ridge on the margin" not in report.report.left_out
     w = make_windows(hourly(name="pm")[["pm"]], "pm", window=2, horizon=3, threshold=4, stride=8)
     assert report.facts["share_of_events"] == pytest.approx(w.y.mean(), abs=0.05)
     assert f"in {100 * report.facts['share_of_events']:.1f} % of the windows" in str(report)
+
+
+def test_rare_events_are_counted_and_have_their_log_loss(folder):
+    frame = rotating(500, 2, seed=2)
+    frame["x0"] *= 0.01
+    for first in range(40, 500, 80):
+        frame.loc[first : first + 6, "x0"] = 9.0
+    frame.to_csv(folder / "rare.csv", index=False)
+    report = file_report(folder / "rare.csv", target="x0", window=2, horizon=3, threshold=5, stride=2)
+    told = " ".join(str(report).split())
+    assert report.facts["separate_events"] == 6
+    assert "6 separate events." in told
+    assert report.summary.endswith("Caution: there are 6 separate events in these windows, too few to tell.")
+    scores = report.table.set_index("method")
+    assert f"The student's log-loss is {scores.loc['student', 'log_loss']:.3f}, below that of the tuned base" in told
+    gain = scores.loc["base rate", "log_loss"] - scores.loc["student", "log_loss"]
+    assert float(told.partition(", of the base rate by ")[2].split()[0]) == pytest.approx(gain, abs=0.01)
+
+
+def test_an_autoregression_learns_a_season_from_the_series_around_what_is_held_out(folder):
+    noise = np.random.default_rng(3).normal(size=900)
+    values = np.zeros(900)
+    for t in range(24, 900):
+        values[t] = 0.98 * values[t - 24] + noise[t]
+    pd.DataFrame({"y": values}).to_csv(folder / "season.csv", index=False)
+    report = file_report(folder / "season.csv", target="y", window=24, horizon=2, max_windows=60, all_windows=False)
+    rows = report.table.set_index("method")
+    model = AutoReg(values[:600], 24).fit()
+    said = [model.append(values[600 : t + 1]).forecast(2)[-1] for t in range(630, 890, 10)]
+    r2 = 1 - np.square(values[632:892:10] - said).mean() / values[600:].var()
+    assert rows.loc["autoregression", "r2"] > r2 - 0.1
+
+
+def test_the_training_part_of_a_series_holds_no_row_of_what_is_held_out():
+    index = pd.Index(np.delete(np.arange(120), 30), name="time")  # a hole
+    frame = pd.DataFrame({"y": np.arange(119.0), "g": "a"}, index=index)
+    both = pd.concat([frame, frame.assign(y=frame["y"] + 1000, g="b")]).sort_index(kind="stable")
+    w = make_windows(both, "y", window=3, horizon=2, groups="g", stride=3)
+    w = w.take(np.argsort(w.spans[:, 0], kind="stable"))
+    test = np.r_[10:16, 40:44]
+    known = training_part(Table.read(both[["y"]], both["g"], None), w.spans, test)
+    touched = np.concatenate(
+        [np.arange(w.spans[rows, 0].min(), w.spans[rows, 1].max() + 1) for rows in (test[:6], test[6:])]
+    )
+    clear = np.flatnonzero(~np.isin(index, touched))
+    np.testing.assert_array_equal(known[~np.isnan(known)], np.r_[clear, 1000 + clear])
+    steps = np.diff(known)
+    assert set(steps[~np.isnan(steps)]) == {1.0}
+    assert np.isnan(known[np.flatnonzero(known == 29)[0] + 1])  # the hole
+    assert np.isnan(known[np.flatnonzero(known == 118)[0] + 1])  # the other group
+
+
+def test_times_with_an_offset_give_the_report_of_times_without(folder):
+    frame = hourly(310, name="pm")[["pm"]]
+    frame.to_csv(folder / "plain.csv")
+    frame.tz_localize("UTC").tz_convert("Europe/Berlin").to_csv(folder / "offset.csv")
+    options = {"target": "pm", "window": 3, "horizon": 4, "max_windows": 60}
+    plain, offset = (file_report(folder / name, **options) for name in ("plain.csv", "offset.csv"))
+    pd.testing.assert_frame_equal(plain.table, offset.table)
+    assert "seasonal naive" in set(plain.table["method"])
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_season_in_rows_counts_the_rows_of_a_group(folder, timed):
+    time = pd.date_range("2024-01-01", periods=300, freq="h")
+    wave = 3 * np.sin(np.arange(300) * 2 * np.pi / 24) + 0.1 * np.random.default_rng(0).normal(size=300)
+    groups = [pd.DataFrame({"time": time + k * pd.Timedelta("30min"), "g": k, "y": np.roll(wave, k)}) for k in (0, 1)]
+    frame = pd.concat(groups).sort_values("time")
+    frame.drop(columns=[] if timed else "time").to_csv(folder / "shift.csv", index=False)
+    options = {"target": "y", "window": 2, "horizon": 3, "group": "g", "max_windows": 60, "columns": ["y"]}
+    rows = file_report(folder / "shift.csv", season=24, **options).table.set_index("method")
+    assert rows.loc["seasonal naive", "r2"] > 0.9  # the last value stands in on the first day
+    if timed:
+        of_day = file_report(folder / "shift.csv", **options).table.set_index("method")
+        pd.testing.assert_frame_equal(of_day, rows)
+
+
+def test_the_default_season_is_that_of_the_steps_of_a_group(folder):
+    days = pd.date_range("2024-01-01", periods=200, freq="D")
+    wave = np.tile(np.arange(7.0), 29)[:200] + 0.1 * np.random.default_rng(0).normal(size=200)
+    frame = pd.concat([pd.DataFrame({"time": days + k * pd.Timedelta("6h"), "g": k, "y": wave}) for k in (0, 1)])
+    frame.sort_values("time").to_csv(folder / "days.csv", index=False)
+    options = {"target": "y", "window": 2, "horizon": 3, "group": "g", "max_windows": 60, "columns": ["y"]}
+    assert "Season: 7 d, as the clock suggests." in file_report(folder / "days.csv", **options).remarks
+
+
+def test_a_sparse_privileged_sensor_is_named_before_any_training_or_cautioned_about(folder):
+    frame = rotating(300, 2).assign(lab=lambda rows: np.where(np.arange(len(rows)) % 24 == 0, rows["x1"], np.nan))
+    frame.to_csv(folder / "sparse.csv", index=False)
+    options = {"target": "x0", "window": 2, "horizon": 3}
+    with pytest.raises(ValueError, match=r"privileged_columns must be .*'lab' has no value in 287 of 300 rows, 96%"):
+        file_report(folder / "sparse.csv", privileged_columns="lab", **options)
+    frame["lab"] = np.where(np.arange(300) % 40 < 12, frame["x1"], np.nan)
+    frame.to_csv(folder / "sparse.csv", index=False)
+    report = file_report(folder / "sparse.csv", privileged_columns="lab", max_windows=120, **options)
+    untaught = report.facts["missing_privilege"]["taught by the target alone"]
+    n = report.facts["windows"]
+    assert n / 2 <= untaught < n
+    assert f"Caution: only {n - untaught} of {n} windows have a whole privileged part." in report.summary
+
+
+def test_the_command_fits_what_was_judged(folder):
+    own = open_file("FILE", folder / "rotating.csv", WindowOptions("x0", 2, 3, max_windows=90, units={"x0": "m s"}))
+    asked = shlex.split(command(own, "front-door"))
+    assert asked[-8:] == [
+        "--max-windows",
+        "90",
+        "--unit",
+        "x0=m s",
+        "--student",
+        "front-door",
+        "--model",
+        "student.pitskd",
+    ]
+    kept = file_report(folder / "rotating.csv", target="x0", window=1, horizon=6, all_windows=False)
+    assert all("--max-windows 2000" in step for step in kept.next_steps if "pitskd fit" in step)
+
+
+def test_a_handful_of_windows_with_a_privileged_part_is_too_few(folder):
+    frame = rotating(300, 2)
+    frame["lab"] = np.where(np.arange(300) < 9, frame["x1"], np.nan)
+    frame.to_csv(folder / "few.csv", index=False)
+    with pytest.raises(ValueError, match="windows with a whole privileged part, got 6 of 296"):
+        file_report(folder / "few.csv", target="x0", window=2, horizon=3, privileged_columns="lab")
+
+
+def test_advice_about_a_base_rate_is_about_probabilities():
+    ends = dict.fromkeys(["lead_lower", "lead_bootstrap_lower"], -0.01) | {"lead_upper": 0.0}
+    row = {"method": "base rate", "role": "reference", "score": 0.99, "lead": -0.005} | ends
+    student = {"method": "student", "role": "student", "score": 0.985}
+    own = open_file("FILE", "data/sensors.csv", WindowOptions("level [m]", 1, 6))
+    step = next_steps("no evidence", pd.DataFrame([row, student]), own)[0]
+    assert step.startswith("By accuracy the student is not better than the base rate: use its probabilities")
 
 
 def test_groups_share_blocks_of_time(folder):
@@ -299,7 +458,10 @@ def test_the_display_draws_leads_and_forecasts(helped):
         ({"season": "24h"}, ValueError, "season must be a number of rows for a file without times"),
         ({"window": 900}, ValueError, "must be such that window and horizon fit the file, which has 90 rows"),
         ({"window": 80, "horizon": 5}, ValueError, "path must be long enough"),
-        ({"max_windows": 6}, ValueError, "path must be long enough for 8 windows, got 6 of them"),
+        ({"max_windows": 6}, ValueError, "for 8 windows, got 6 of them.* or a larger max_windows"),
+        ({"stride": 20}, ValueError, "for 8 windows, got 5 of them.* or a smaller stride"),
+        ({"threshold": "a"}, TypeError, "threshold must be a number, got a"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be None or a whole number other than 0, got 0"),
         ({"threshold": 99.0}, ValueError, "threshold must be such that the windows hold both classes"),
         ({"columns": ["x1"], "privileged_columns": ["x1"]}, ValueError, "privileged_columns must be other columns"),
         ({"window": "3"}, TypeError, "window must be an integer of at least 1, got 3"),

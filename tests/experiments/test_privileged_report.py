@@ -328,6 +328,28 @@ def test_a_warning_of_the_student_is_passed_on_once():
     assert len(caught) == 1
 
 
+def test_warnings_that_differ_in_numbers_alone_are_one():
+    X, Z, y = windows(30)
+
+    class Warning(ChainDistillationRegressor):
+        def fit(self, X, y, *, X_privileged=None, sample_weight=None):
+            import warnings
+
+            warnings.warn(f"{len(X)} rows with mean {X.mean():.4g} are few", UserWarning, stacklevel=2)
+            return super().fit(X, y, X_privileged=X_privileged)
+
+    with pytest.warns(UserWarning, match=r"In 3 of 3 splits, for example: \d+ rows with mean") as caught:
+        privileged_report(Warning(), X, y, X_privileged=Z, cv=3)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(("n_jobs", "kind"), [(0, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_a_number_of_processes_is_checked_before_any_training(n_jobs, kind):
+    X, Z, y = windows(30)
+    with pytest.raises(kind, match="n_jobs must be None or a whole number other than 0, got"):
+        privileged_report(PrivilegedRegressor(), X, y, X_privileged=Z, n_jobs=n_jobs)
+
+
 def test_the_text_fits_a_hundred_columns_and_tells_everything(report, labels):
     for one in (report, labels):
         text = str(one)

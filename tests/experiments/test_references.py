@@ -9,6 +9,7 @@ from statsmodels.tsa.ar_model import AutoReg
 
 from pitskd import PrivilegedClassifier, PrivilegedRegressor, TunedRidge, make_windows, privileged_report
 from pitskd.experiments import Autoregression, EventForecast, Persistence, seasonal_naive, usual_season
+from pitskd.experiments._verdict import reference_remark, span, unbeaten
 
 
 def series(n=400, seed=0, coef=(0.6, 0.25)):
@@ -64,6 +65,31 @@ def test_an_autoregression_sees_its_channel_alone():
     np.testing.assert_array_equal(model.predict(changed), model.predict(w.X))
 
 
+def test_a_series_gives_the_equations_of_statsmodels_up_to_the_whole_window():
+    values = series()
+    w = make_windows(values, 0, window=3, horizon=2, stride=5)
+    for order in (1, 3):
+        model = Autoregression(horizon=2, orders=[order]).fit(w.X, w.y, series=values)
+        np.testing.assert_allclose(model.params_, AutoReg(values, lags=order).fit().params, rtol=1e-9)
+    assert Autoregression().fit(w.X[:, -1:], w.y, series=values).order_ == 1  # a single row is enough to forecast from
+    apart = np.r_[values[:200], np.nan, 50.0 + values[200:]]  # the border is no step of the series
+    pooled = np.column_stack([np.r_[apart[1:200], apart[202:]], np.r_[apart[:199], apart[201:-1]]])
+    expected = np.polyfit(pooled[:, 1], pooled[:, 0], 1)[::-1]
+    np.testing.assert_allclose(Autoregression(orders=[1]).fit(w.X, w.y, series=apart).params_, expected, rtol=1e-9)
+
+
+def test_a_long_series_is_thinned_without_a_rhythm_and_far_from_zero():
+    noise = np.random.default_rng(0).normal(size=60_000)
+    values = np.zeros(60_000)
+    for t in range(24, 60_000):
+        values[t] = 0.9 * values[t - 24] + noise[t]
+    w = make_windows(values + 1e6, 0, window=24, horizon=2, stride=240)
+    model = Autoregression(horizon=2).fit(w.X, w.y, series=values + 1e6)
+    assert model.order_ == 24
+    assert model.params_[24] == pytest.approx(0.9, abs=0.02)
+    np.testing.assert_allclose(model.params_[1:24], 0.0, atol=0.03)
+
+
 def test_persistence_is_the_last_observed_value():
     X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan], [np.nan] * 3])[:, :, None]
     np.testing.assert_array_equal(Persistence().fit(X).predict(X), [3.0, 5.0, 3.0])
@@ -101,7 +127,8 @@ def test_a_missing_value_a_season_ago_gives_no_forecast():
     ("freq", "season"),
     [
         ("min", pd.Timedelta("1D")), ("h", pd.Timedelta("1D")), ("12h", pd.Timedelta("1D")),
-        ("D", pd.Timedelta("7D")), ("MS", "12 months"), ("ME", "12 months"), ("s", None), ("W", None),
+        ("D", pd.Timedelta("7D")), ("MS", "12 months"), ("ME", "12 months"), ("s", None), ("W", pd.Timedelta("364D")),
+        ("10D", None),
     ],
 )  # fmt: skip
 def test_the_clock_suggests_a_season_or_says_why_not(freq, season):
@@ -126,6 +153,7 @@ def test_events_are_what_a_rule_of_the_forecast_says():
     [
         (Autoregression(), np.zeros((4, 1, 1)), "X must be windows of two rows at least, got 1"),
         (Autoregression(orders=[3]), np.zeros((4, 3, 1)), "orders must be numbers of lags below the 3 rows"),
+        (Autoregression(orders=[-1]), np.zeros((4, 3, 1)), "orders must be an integer of at least 0"),
         (Autoregression(horizon=0), np.zeros((4, 3, 1)), "horizon must be an integer of at least 1"),
         (Autoregression(), np.full((4, 3, 1), np.nan), "X must be finite, got NaN"),
         (Persistence(2), np.zeros((4, 3, 1)), "channel must be between 0 and 0, got 2"),
@@ -222,6 +250,50 @@ def test_labels_have_references_too_fitted_to_the_numbers_behind_them():
         privileged_report(
             PrivilegedClassifier(), flat, labels, X_privileged=Z, cv=3, references=references, metric="log_loss"
         )
+
+
+def test_models_of_each_split_score_as_the_estimator_that_they_are():
+    X, Z, y = windows()
+    folds = [(np.arange(20, 60), np.arange(20)), (np.arange(40), np.arange(40, 60))]
+    fitted = [Persistence().fit(X[train]) for train, _ in folds]
+    options = {"X_privileged": Z, "cv": folds, "references": {"last": Persistence(), "by split": fitted}}
+    model = PrivilegedRegressor(candidates=["baseline", "chain"])
+    rows = privileged_report(model, X, y, **options).table.set_index("method").drop(columns="role")
+    pd.testing.assert_series_equal(rows.loc["last"], rows.loc["by split"], check_names=False)
+    options["references"] = {"by split": fitted[:1]}
+    with pytest.raises(ValueError, match=r"references\['by split'\] must be .* for each of 2 splits, got 1 models"):
+        privileged_report(Untouchable(), X, y, **options)
+
+
+def rows_of(scores, low, high):
+    leads = -np.asarray(scores)
+    ends = {"lead_lower": low, "lead_upper": high, "lead_bootstrap_lower": low, "lead_bootstrap_upper": high}
+    return pd.DataFrame(
+        {"method": list("abc")[: len(scores)], "role": "reference", "score": scores, "lead": leads} | ends
+    )
+
+
+def test_the_best_of_the_unbeaten_references_is_named_not_the_noisiest():
+    table = rows_of([-1.2, 0.4, 0.3], [-0.5, -0.1, 0.1], [2.0, 0.2, 0.4])
+    assert unbeaten(table)["method"] == "b"
+    assert "References: b" in reference_remark(table)
+    table = rows_of([-1.2, 0.4], [0.5, 0.1], [2.0, 0.2])
+    assert unbeaten(table) is None
+    assert "all are beaten; the hardest is b" in reference_remark(table)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.0112, 0.0533, "+0.032 [+0.011, +0.053]"),
+        (0.0003, 0.0012, "+0.00075 [+0.00030, +0.00120]"),
+        (-0.0012, -0.000034, "-0.000617 [-0.001200, -0.000034]"),
+        (-0.0003, 0.0533, "+0.026 [-0.000, +0.053]"),
+        (0.0, 0.0, "+0.000 [+0.000, +0.000]"),
+    ],
+)
+def test_an_interval_that_excludes_zero_shows_it(low, high, shown):
+    assert span(rows_of([-(low + high) / 2], low, high).iloc[0], "lead") == shown
 
 
 class Untouchable(PrivilegedRegressor):

@@ -10,14 +10,15 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
 import pitskd
 from pitskd import (
-    AnchoredDistillationClassifier,
+    AnchoredDistillationClassifierCV,
     AnchoredDistillationRegressor,
-    ChainDistillationClassifier,
+    ChainDistillationClassifierCV,
     ChainDistillationRegressor,
     PrivilegedAnomalyDetector,
     PrivilegedClassifier,
@@ -29,7 +30,7 @@ from pitskd import (
 )
 from pitskd.forecasting import command, learning, predicting
 from pitskd.parts import read_parts
-from pitskd.persistence import load, model_facts, save
+from pitskd.persistence import _digest, load, model_facts, save
 
 WINDOW, HORIZON = 4, 3
 SHAPE = {"window": WINDOW, "horizon": HORIZON}
@@ -120,7 +121,8 @@ def test_the_recipe_travels_with_the_student(files, train):
     expected = {
         "target": "pm", "window": 4, "horizon": 3, "threshold": None, "columns": ["pm", "wind"],
         "privileged_columns": ["lab"], "privileged_steps": [-3, -2, -1, 0, 1, 2], "time": "when", "group": None,
-        "max_gap": None, "clock": "times", "aware": False, "period": 3600.0, "units": {"pm": "ug/m3"},
+        "max_gap": None, "clock": "times", "aware": False, "period": 3600.0, "calendar": None, "calendar_step": 1,
+        "even": True, "shifts": False, "units": {"pm": "ug/m3"},
         "student": "front-door", "rows": 400, "windows": 394, "stride": 1, "file": "air.csv",
         "dropped": {"hole in the index": 0, "missing target": 0, "missing input": 0},
         "ranges": {name: [train[name].min(), train[name].max()] for name in ("pm", "wind")},
@@ -179,24 +181,42 @@ def test_windows_asked_for_are_evenly_spaced(files, train, tmp_path):
     assert "windows: 99 of 99 at every 4 rows (394 at every row)" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("student", "model"),
-    [("chain", ChainDistillationRegressor()), ("anchored", AnchoredDistillationRegressor()),
-     ("ridge", TunedRidge(penalties=[1.0]))],
-)  # fmt: skip
-def test_a_student_of_sums_is_that_of_fit(files, windows, tmp_path, student, model):
+@pytest.mark.parametrize(("student", "strength"), [("chain", "penalty"), ("anchored", "anchor"), ("ridge", "penalty_")])
+def test_a_student_of_sums_is_that_of_fit_at_a_strength_chosen_by_held_out_error(
+    files, windows, tmp_path, student, strength
+):
     done = fit(files / "air.csv", *ASKED, *LAB, "--model", tmp_path / "m", "--student", student)
     assert done.exit_code == 0, done.output
+    saved = load(tmp_path / "m")
+    assert f"{strength.rstrip('_')} {getattr(saved, strength):g}, chosen by held-out error" in done.stderr
     taught = {} if student == "ridge" else {"X_privileged": windows.X_privileged}
     X = windows.X.reshape(394, -1) if student == "ridge" else windows.X
-    expected = model.fit(X, windows.y, **taught).predict(X)
-    assert np.allclose(load(tmp_path / "m").predict(X), expected, rtol=1e-8, atol=1e-8)
+    expected = clone(saved).fit(X, windows.y, **taught).predict(X)
+    assert np.allclose(saved.predict(X), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_strengths_are_chosen_so_that_later_rows_are_forecast_better(tmp_path):
+    noise = np.random.default_rng(0)
+    rows = np.zeros((1200, 10))
+    for t in range(1, 1200):
+        rows[t] = 0.8 * rows[t - 1] + noise.normal(size=10)
+    frame = pd.DataFrame(rows, columns=[f"s{i}" for i in range(10)])
+    frame[:600].to_csv(tmp_path / "train.csv", index=False)
+    later = make_windows(frame[600:], "s0", window=20, horizon=5)
+    untuned = {"anchored": AnchoredDistillationRegressor(), "chain": ChainDistillationRegressor()}
+    first = make_windows(frame[:600], "s0", window=20, horizon=5)
+    for student, model in untuned.items():
+        asked = ["--target", "s0", "--window", 20, "--horizon", 5, "--student", student]
+        assert fit(tmp_path / "train.csv", *asked, "--model", tmp_path / student).exit_code == 0
+        model.fit(first.X, first.y, X_privileged=first.X_privileged)
+        gain = load(tmp_path / student).score(later.X, later.y) - model.score(later.X, later.y)
+        assert gain > {"anchored": 0.1, "chain": 0.0}[student]
 
 
 @pytest.mark.parametrize(
     ("student", "model"),
-    [("auto", PrivilegedClassifier()), ("chain", ChainDistillationClassifier()),
-     ("anchored", AnchoredDistillationClassifier()), ("ridge", TunedLogisticRegression(penalties=[1.0]))],
+    [("auto", PrivilegedClassifier()), ("chain", ChainDistillationClassifierCV()),
+     ("anchored", AnchoredDistillationClassifierCV()), ("ridge", TunedLogisticRegression())],
 )  # fmt: skip
 def test_events_are_forecast_by_classifiers_with_their_probability(files, train, new, tmp_path, student, model):
     done = fit(
@@ -349,7 +369,7 @@ def test_every_group_has_live_origins_of_its_own(tmp_path, order):
         found = said[said["city"] == city["city"].iloc[0]]
         assert found["origin"].tolist() == list(map(str, city.index[-HORIZON:]))
         assert np.allclose(found["pm+3"], expected.predict(live.X[-HORIZON:]), rtol=1e-9)
-    alone, _ = forecast(tmp_path, cities[1].drop(columns="city"), model="m")
+    alone, _ = forecast(tmp_path, cities[1], model="m")
     assert np.allclose(alone["pm+3"], said["pm+3"][said["city"] == "B"], rtol=1e-12)
 
 
@@ -387,6 +407,114 @@ def test_months_are_one_step_though_their_lengths_differ(train, tmp_path):
     assert fit(tmp_path / "air.csv", *ASKED, "--model", tmp_path / "m").exit_code == 0
     said, _ = forecast(tmp_path, months.iloc[13:20], model="m")  # February and shorter months among few
     assert said["origin"].tolist() == [str(time) for time in months.index[17:20]]
+    assert said["target_time"].tolist() == [str(time) for time in months.index[20:23]]
+
+
+REGULAR = [  # frequency, options of the training, rows of the new file
+    ("h", [], 1), ("MS", [], 1), ("MS", [], 2), ("MS", [], 30), ("ME", [], 1), ("QE", [], 3), ("YS", [], 1),
+    ("B", ["--max-gap", "4d"], 1), ("B", ["--max-gap", "4d"], 9), ("MS", ["--max-gap", "32d"], 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("every", [[], ["--all"]])
+@pytest.mark.parametrize(("freq", "options", "n_rows"), REGULAR)
+def test_a_target_is_due_when_its_row_would_come(train, tmp_path, freq, options, n_rows, every):
+    index = pd.date_range("1900-01-01", periods=150, freq=freq, unit="s", name="when")
+    frame = train.iloc[:150].set_axis(index)
+    frame.to_csv(tmp_path / "air.csv")
+    asked = ["--target", "pm", "--window", 1, "--horizon", HORIZON, "--time", "when", "--student", "ridge"]
+    done = fit(tmp_path / "air.csv", *asked, *options, "--model", tmp_path / "m")
+    assert done.exit_code == 0, done.output
+    said, told = forecast(tmp_path, frame.iloc[100 : 100 + n_rows], *every, model="m")
+    n_said = n_rows if every else min(n_rows, HORIZON)
+    assert said["origin"].tolist() == list(map(str, index[100 + n_rows - n_said : 100 + n_rows]))
+    due = index[100 + n_rows - n_said + HORIZON : 100 + n_rows + HORIZON]
+    assert said["target_time"].tolist() == list(map(str, due))
+    assert f"{n_said} of {n_said} origins" in told
+    assert "nominal" not in told
+
+
+def test_one_row_for_every_group_is_enough_where_the_window_is_one(train, tmp_path):
+    both = pd.concat([train.assign(city="A"), train.assign(city="B")])
+    both.to_csv(tmp_path / "air.csv")
+    asked = ["--target", "pm", "--window", 1, "--horizon", HORIZON, "--time", "when", "--group", "city"]
+    assert fit(tmp_path / "air.csv", *asked, "--student", "ridge", "--model", tmp_path / "m").exit_code == 0
+    said, _ = forecast(tmp_path, both.iloc[[50, 452]], model="m")
+    assert said["target_time"].tolist() == [str(train.index[50 + HORIZON]), str(train.index[52 + HORIZON])]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_times_of_an_uneven_clock_are_said_to_be_nominal(train, tmp_path, zone):
+    steps = np.random.default_rng(0).integers(3000, 4200, size=400)
+    frame = train.set_axis((train.index + pd.to_timedelta(np.cumsum(steps - 3600), unit="s")).tz_localize(zone))
+    frame.rename_axis("when").to_csv(tmp_path / "air.csv")
+    asked = ["--max-gap", "3h", "--student", "ridge", "--model", tmp_path / "m"]
+    assert fit(tmp_path / "air.csv", *ASKED, *asked).exit_code == 0
+    said, told = forecast(tmp_path, frame.rename_axis("when").iloc[:50], model="m")
+    usual = pd.Series(frame.index[:50]).diff().quantile(0.5, interpolation="lower")
+    due = [frame.index[49] + ahead * usual for ahead in (1, 2, 3)]
+    assert said["target_time"].tolist() == list(map(str, due))
+    assert "3 of 3 origins" in told
+    assert "target_time is nominal where the target is not in the file: so many usual steps behind" in told
+
+
+def test_days_of_a_place_that_changes_its_clocks_are_nominal(train, tmp_path):
+    index = pd.date_range("2023-01-10", periods=400, freq="D", tz="Europe/Berlin", name="when")
+    train.set_axis(index).to_csv(tmp_path / "air.csv")
+    assert fit(tmp_path / "air.csv", *ASKED, "--student", "ridge", "--model", tmp_path / "m").exit_code == 0
+    _, told = forecast(tmp_path, train.set_axis(index).iloc[:9], model="m")
+    assert "nominal where the target is not in the file: days of 24 h, though clocks may be changed" in told
+
+
+def test_groups_without_a_clock_have_no_row_of_a_target(train, tmp_path):
+    both = pd.concat([train.assign(city="A"), train.assign(city="B")]).sort_index(kind="stable").reset_index(drop=True)
+    both.to_csv(tmp_path / "air.csv", index=False)
+    asked = [*ASKED[:-2], "--group", "city", "--student", "ridge", "--model", tmp_path / "m"]
+    assert fit(tmp_path / "air.csv", *asked).exit_code == 0
+    said, told = forecast(tmp_path, both, model="m")
+    assert list(said.columns) == ["origin", "city", "pm+3"]
+    assert sorted(said["origin"]) == list(range(794, 800))
+    assert "6 of 6 origins" in told
+
+
+@pytest.mark.parametrize("name", ["origin", "target_time", "pm+3"])
+def test_a_group_is_no_column_of_the_forecasts(train, tmp_path, name):
+    both = pd.concat([train.assign(**{name: "A"}), train.assign(**{name: "B"})])
+    both.to_csv(tmp_path / "air.csv")
+    asked = [*ASKED, "--group", name, "--student", "ridge", "--model", tmp_path / "m"]
+    assert fit(tmp_path / "air.csv", *asked).exit_code == 0
+    said, told = forecast(tmp_path, both, model="m")
+    assert list(said.columns) == ["origin", "target_time", f"group {name}", "pm+3"]
+    assert said[f"group {name}"].tolist() == ["A"] * 3 + ["B"] * 3
+    assert f"the group column {name!r} is written as 'group {name}'" in told
+
+
+def test_a_file_without_the_groups_of_the_training_is_refused(train, tmp_path):
+    both = pd.concat([train.assign(city="A"), train.assign(city="B")])
+    both.to_csv(tmp_path / "air.csv")
+    asked = [*ASKED, "--group", "city", "--student", "ridge", "--model", tmp_path / "m"]
+    assert fit(tmp_path / "air.csv", *asked).exit_code == 0
+    both.rename(columns={"city": "town"}).to_csv(tmp_path / "new.csv")
+    done = predict(tmp_path / "m", tmp_path / "new.csv", "--out", "-")
+    assert done.exit_code == 2
+    assert "that tells series apart, as 'city' did in training, got none. It has: when, pm" in flat(done.stderr)
+    done = predict(tmp_path / "m", tmp_path / "new.csv", "--out", "-", "--group", "town")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_reader_who_has_had_enough_is_no_error(files, new):
+    pd.concat([new] * 60).set_axis(pd.date_range("2024-03-01", periods=3600, freq="h", name="when")).to_csv(
+        files / "long.csv"
+    )
+    code = "from pitskd.cli import app; app()"
+    asked = ["predict", str(files / "model"), str(files / "long.csv"), "--out", "-", "--all"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stdout.readline() == "origin,target_time,pm+3\n"
+        done.stdout.close()
+        assert done.stderr.read() == ""
+    assert done.returncode == 0
 
 
 def test_rows_without_a_clock_are_numbered(train, new, tmp_path):
@@ -444,7 +572,10 @@ WRONG_FITS = [
     ([*FIT, "--horizon", 400], "--horizon must be such that --window and --horizon fit the file, which has 400 rows"),
     ([*FIT, "--window", 0], "--window must be an integer of at least 1, got 0"),
     ([*FIT, "--privileged", "all"], "--privileged must be between, none, a number of rows or steps"),
-    ([*FIT, "--privileged", "3"], "--privileged must be 'between', None, a number of rows up to 2"),
+    ([*FIT, "--privileged", "3"], "--privileged must be between, none, a number of rows up to 2, or steps by commas"),
+    ([*FIT, "--privileged", "9", "--horizon", 1], "--privileged must be between or none where the horizon is 1"),
+    ([*FIT, "--max-gap", "foo"], "got foo. Use e.g. 3h for times, 3 for numbers, inf for any."),
+    (["uneven.csv", *ASKED], "of the steps differ. Resample it, or allow longer steps with --max-gap."),
     ([*FIT, "--privileged-columns", "labs"], "--privileged-columns must be columns of air.csv, got 'labs'"),
     ([*FIT, "--columns", "pm,labs"], "--columns must be columns of air.csv, got 'labs'"),
     ([*FIT, "--time", "clock"], "--time must be a column of air.csv, got 'clock'"),
@@ -475,6 +606,9 @@ def place(files, train, tmp_path, monkeypatch):
     zones.rename_axis("when").to_csv(tmp_path / "zones.csv")
     train.assign(pm=np.nan).to_csv(tmp_path / "void.csv")
     train.iloc[:7].to_csv(tmp_path / "brief.csv")
+    train.set_axis(train.index + pd.to_timedelta(np.arange(400) ** 2, unit="s")).rename_axis("when").to_csv(
+        "uneven.csv"
+    )
     return tmp_path
 
 
@@ -513,10 +647,88 @@ def written_by(path, **versions):
         entries = {name: archive.read(name) for name in archive.namelist()}
     facts = json.loads(entries["pitskd.json"])
     facts["versions"].update(versions)
-    entries["pitskd.json"] = json.dumps(facts).encode()
+    _rewrite(path, entries, facts)
+
+
+def noted_by(path, **notes):
+    """Change the recipe that a model file holds."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    facts = json.loads(entries["pitskd.json"])
+    facts["notes"]["forecast"].update(notes)
+    _rewrite(path, entries, facts)
+
+
+def _rewrite(path, entries, facts):
+    del entries["pitskd.json"], facts["digest"]
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
+        facts["digest"] = _digest(archive, facts)
+        archive.writestr("pitskd.json", json.dumps(facts))
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [{"horizon": "9"}, {"window": 4.0}, {"columns": "pm"}, {"columns": ["pm", "pm"]}, {"ranges": {"pm": [0, 1]}},
+     {"ranges": {"pm": [1, 0], "wind": [0, 1]}}, {"period": "1 h"}, {"clock": "sun"}, {"units": ["m"]},
+     {"threshold": True}, {"calendar": "moons"}, {"dropped": {"hole": None}}],
+)  # fmt: skip
+def test_notes_of_another_kind_are_refused_by_name(place, notes):
+    noted_by(place / "model", **notes)
+    done = predict("model", "new.csv", "--out", "-")
+    assert done.exit_code == 2
+    told = f"MODEL must be a model of pitskd fit, got {type(PrivilegedRegressor()).__module__}"
+    assert told in flat(done.stderr)
+    assert f"with other notes (see {next(iter(notes))})" in flat(done.stderr)
+
+
+def test_notes_of_before_there_were_calendars_still_say_enough(place):
+    expected = predict("model", "new.csv", "--out", "-").stdout
+    with zipfile.ZipFile(place / "model") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    facts = json.loads(entries["pitskd.json"])
+    for name in ("calendar", "calendar_step", "even", "shifts"):
+        del facts["notes"]["forecast"][name]
+    _rewrite(place / "model", entries, facts)
+    assert predict("model", "new.csv", "--out", "-").stdout == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--student", "ridge", *LAB], ["privileged: nothing, as", "ridge regression without privileged data"]),
+     (["--student", "ridge", "--threshold", 0], ["logistic regression without privileged data"]),
+     (["--horizon", 1], ["student: the tuned baseline of the front door, as nothing", "pm, 1 row ahead"]),
+     (["--privileged", "none", "--window", 1], ["the tuned baseline of the front door", "the last row; "])],
+)  # fmt: skip
+def test_what_is_said_of_the_training_is_what_happened(place, train, options, said):
+    train.assign(lab=train["lab"].where(np.arange(400) % 50 > 0)).to_csv("rare.csv")
+    done = fit("rare.csv", *ASKED, *options, "--model", "m")
+    assert done.exit_code == 0, done.output
+    for words in said:
+        assert words in done.stderr
+    assert "they teach" not in done.stderr
+
+
+def test_a_name_with_a_comma_is_quoted(place, train):
+    train.rename(columns={"wind": "wind, 10 m", "lab": "lab, dry"}).to_csv("comma.csv")
+    listed = ["--columns", 'pm, "wind, 10 m"', "--privileged-columns", '"lab, dry"']
+    done = fit("comma.csv", *ASKED, *listed, "--student", "ridge", "--model", "m")
+    assert done.exit_code == 0, done.output
+    recipe = model_facts("m")["notes"]["forecast"]
+    assert recipe["columns"] == ["pm", "wind, 10 m"]
+    assert recipe["privileged_columns"] == ["lab, dry"]
+
+
+@pytest.mark.parametrize("error", [TypeError("'>' not supported"), ValueError("shapes (2,) and (3,) differ")])
+def test_a_mistake_of_ours_is_not_shown_as_one_of_the_user(place, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(command, "learn", fail)
+    done = fit(*FIT, "--model", "m")
+    assert done.exit_code == 1
+    assert done.exception is error
 
 
 WRONG_PREDICTIONS = [

@@ -196,8 +196,8 @@ MISTAKES = [
     ({"horizon": 300}, r"--horizon must be .*, which has 300 rows, got 300 with --window 4, together 304"),
     ({"window": 298}, r"--horizon must be .*, got 3 with --window 298"),
     ({"window": 400}, r"--window must be .*, which has 300 rows, got 400 with --horizon 3"),
-    ({"privileged": 3}, r"--privileged must be 'between', None, a number of rows up to 2, .*, got 3"),
-    ({"privileged": [1, 5]}, r"--privileged must be .* steps from 1 to 2, got \[1, 5\]"),
+    ({"privileged": 3}, "--privileged must be between, none, a number of rows up to 2, .*, got 3"),
+    ({"privileged": [1, 5]}, r"--privileged must be .* steps by commas, from 1 to 2, got \[1, 5\]"),
     ({"stride": 0}, "--stride must be an integer of at least 1, got 0"),
     ({"max_windows": 0}, "--max-windows must be an integer of at least 1, got 0"),
     ({"stride": 2, "max_windows": 9}, "--stride must be given without --max-windows"),
@@ -227,10 +227,35 @@ def test_a_file_without_any_whole_window_says_what_it_lacks(opened, frame):
     with pytest.raises(ValueError, match="--columns must be columns with values, got 'wind', all 300 missing"):
         gather(opened(frame.assign(wind=np.nan)))
     frame.iloc[::5, 1] = np.nan
-    with pytest.raises(ValueError, match=r"FILE must be a file with a whole window, got none \(missing input: 293\)"):
+    lacking = r"none \(missing input: 293; 'wind' has no value in 60 of 300 rows, 20%\)\. Leave 'wind' out"
+    with pytest.raises(ValueError, match=rf"FILE must be a file with a whole window, got {lacking}"):
         gather(opened(frame, window=5))
     with pytest.raises(ValueError, match=r"--threshold must be such that .* 'pm' lies between .* got 1000"):
         gather(opened(frame, columns=["pm"], threshold=1000.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"privileged_columns": ["lab"]}, "--privileged-columns must be .*, got 'lab' has no value in 275 of 300 "),
+     ({"columns": ["wind"], "privileged_columns": ["pm", "lab"]}, "--privileged-columns must be .*, got 'lab'")],
+)  # fmt: skip
+def test_a_file_whose_privileged_part_is_never_whole_is_refused(opened, frame, settings, message):
+    frame.iloc[np.arange(300) % 12 > 0, 2] = np.nan
+    own = opened(frame, **settings)
+    gathered = gather(own)
+    assert gathered.n_untaught == gathered.windows.n_windows
+    with pytest.raises(ValueError, match=message):
+        rooms.check_taught(own, gathered.tally, gathered.windows.n_windows, gathered.n_untaught)
+    rooms.check_taught(own, gathered.tally, gathered.windows.n_windows, gathered.n_untaught - 1)
+
+
+def test_a_calendar_is_found_whatever_the_parts():
+    months = pd.date_range("2000-01-31", periods=100, freq="ME")
+    for size in (3, 100):
+        clock = Clock()
+        for start in range(0, 100, size):
+            clock.add(months[start : start + size])
+        assert (clock.calendar, clock.calendar_step, clock.even) == ("month ends", 1, True)
 
 
 def test_a_time_out_of_order_is_named(opened, frame):
