@@ -5,6 +5,7 @@ They see the target's own channel in the input windows, or the series up to the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -114,10 +115,10 @@ class Autoregression(BaseEstimator):
 
     Notes
     -----
-    Conditional least squares (statsmodels' OLS) over every row that has enough rows before it: on one stretch these are the equations of
-    `statsmodels.tsa.ar_model.AutoReg`. Of more than 20,000 such rows that many are drawn, the same ones each time. The
-    series gives more equations than its windows, and longer ones. Without it, windows that overlap repeat the equations
-    of their common rows. Targets choose the order and are no equations themselves.
+    Conditional least squares, by statsmodels' OLS, over every row that has enough rows before it: on one stretch these
+    are the equations of `statsmodels.tsa.ar_model.AutoReg`. Of more than 20,000 such rows that many are drawn, the same
+    ones each time. The series gives more equations than its windows, and longer ones. Without it, windows that overlap
+    repeat the equations of their common rows. Targets choose the order and are no equations themselves.
 
     Examples
     --------
@@ -398,7 +399,9 @@ def _conditional_least_squares(values: np.ndarray, orders: list[int]) -> Iterato
             continue
         known = np.lib.stride_tricks.sliding_window_view(values, order + 1)[due - order][:, ::-1] - centre
         design = np.column_stack([np.ones(len(due)), known[:, 1:]])
-        params = np.array(OLS(known[:, 0], design).fit().params)  # where equations leave a choice, the shortest
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where equations leave a choice, the shortest solution is meant
+            params = np.array(OLS(known[:, 0], design).fit().params)
         params[0] += centre * (1.0 - params[1:].sum())
         yield params
 
