@@ -246,7 +246,7 @@ def test_every_signal_has_a_unit_and_a_description(tep_home):
 def test_the_index_is_a_clock_that_the_package_reads(tep_home):
     log = fetch_tep(1, data_home=tep_home)
     table = Table.read(log.X, None, None)
-    assert table.clock[1] - table.clock[0] == table.period
+    assert table.clock[1] - table.clock[0] == table.pace.period
     assert log.X.index[-1] == pd.Timedelta("27min")
 
 
