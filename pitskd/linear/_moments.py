@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import blas
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from pitskd._validation import shorten, wrong
@@ -95,12 +94,14 @@ class Moments:
         """
         point = np.concatenate(near)
         borders = np.cumsum([0, *map(len, near)])
-        longest = min(size, len(columns[0]))
-        buffer, repeated, total = np.empty((longest, len(point))), np.tile(point, longest), cls.empty(len(point))
+        longest, d = min(size, len(columns[0])), len(point)
+        buffer, repeated = np.empty((longest, d + 1)), np.tile(np.append(point, 0.0), longest)
+        total = cls.empty(d)
         for span in spans:
             block = buffer[: len(columns[0][span])]
             for part, left, right in zip(columns, borders[:-1], borders[1:], strict=True):
                 block[:, left:right] = part[span]
+            block[:, d] = 1.0
             flat = block.reshape(-1)  # one long loop rather than many over a few columns
             flat -= repeated[: len(flat)]
             total = total.merged(cls._of_block(block, None if sample_weight is None else sample_weight[span]))
@@ -108,14 +109,14 @@ class Moments:
 
     @classmethod
     def _of_block(cls, block: np.ndarray, sample_weight: np.ndarray | None) -> Moments:
-        """Return the moments of one block, whose mean is near zero; it is overwritten."""
-        if sample_weight is None:
-            total, apart = float(len(block)), np.ones(len(block)) @ block / len(block)
-        else:
+        """Return the moments of one block, whose mean is near zero and whose last column is 1; it is overwritten."""
+        total = float(len(block))
+        if sample_weight is not None:
             total = float(sample_weight.sum())
-            apart = sample_weight @ block / (total or 1.0)
             block *= np.sqrt(sample_weight)[:, None]
-        return cls(len(block), total, apart, _products(block) - total * np.outer(apart, apart))
+        products = _products(block)
+        apart = products[-1] / (total or 1.0)
+        return cls(len(block), total, apart, products[:-1] - total * np.outer(apart, apart))
 
     def merged(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows."""
@@ -159,15 +160,18 @@ class Moments:
 
 
 def _products(block: np.ndarray) -> np.ndarray:
-    """Return ``block.T @ block``; of few columns by products so small that BLAS does not repack them first."""
-    n, d = block.shape
-    at_once = _SMALL // max(1, d * d)
+    """Return the products of all columns with all but the last, (d + 1, d).
+
+    Of few columns they are taken of so few rows at a time that BLAS does not repack them first.
+    """
+    d = block.shape[1] - 1
+    inner, at_once = block[:, :d], _SMALL // max(1, d * (d + 1))
     if at_once < _WORTH:
-        return block.T @ block
-    total = np.zeros((d, d), order="F")
-    for start in range(0, n, at_once):
-        rows = block[start : start + at_once].T
-        total = blas.dgemm(1.0, rows, rows, beta=1.0, c=total, trans_b=True, overwrite_c=True)
+        return np.vstack([inner.T @ inner, block[:, d] @ inner])
+    total = np.zeros((d + 1, d))
+    for start in range(0, len(block), at_once):
+        rows = slice(start, start + at_once)
+        total += block[rows].T @ inner[rows]
     return total
 
 
