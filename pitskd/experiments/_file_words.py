@@ -219,24 +219,25 @@ def next_steps(verdict: str, table: pd.DataFrame, own: OwnFile, whole: WholeFile
     """Return what to do now."""
     better = words.unbeaten(table)
     simpler = [] if better is None else [_simpler(better)]
+    unlimited = replace(own, options=replace(own.options, max_windows=None))  # ridge learns from all windows as well
     if whole is not None and _is_better_there(whole, table):
         r2 = table.set_index("role").loc["student", "r2"]
         more = (
             f"Learn from all windows: tuned ridge has R2 {whole.r2:.3f} there, the student {r2:.3f} here, on other "
             "held-out rows"
         )
-        every = replace(own, options=replace(own.options, stride=None, max_windows=None))
+        every = replace(own, options=replace(unlimited.options, stride=None))
         return [*simpler, f"{more}: {command(every, RIDGE)}"]
     if verdict == "helps":
         all_the_same = " all the same" if simpler else ""
         return [*simpler, f"Save the student{all_the_same}: {command(own, FRONT_DOOR)}"]
     if verdict == "hurts":
-        return [*simpler, f"Leave the privileged part out: {command(own, RIDGE)}"]
+        return [*simpler, f"Leave the privileged part out: {command(unlimited, RIDGE)}"]
     where = (
         "Look where privilege pays: fewer training windows (see --learning-curve), a shorter --window, another "
         "--horizon, other --privileged-columns."
     )
-    return [*simpler, *([] if simpler else [f"Fit without privilege: {command(own, RIDGE)}"]), where]
+    return [*simpler, *([] if simpler else [f"Fit without privilege: {command(unlimited, RIDGE)}"]), where]
 
 
 def _is_better_there(whole: WholeFile, table: pd.DataFrame) -> bool:

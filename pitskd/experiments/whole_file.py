@@ -17,6 +17,7 @@ from scipy import stats
 
 from pitskd._random import stage_generator
 from pitskd._validation import wrong
+from pitskd.experiments import _verdict as words
 from pitskd.linear._blocks import STRENGTHS, Path, TimeBlocks, anchored_path, joined, left_over, plain_path, reading
 from pitskd.linear._evidence import BOTH, LABELLED, Evidence
 from pitskd.linear.chain import ChainDistillationRegressor
@@ -77,15 +78,18 @@ class WholeFile:
 
     def __str__(self) -> str:
         rows = self.differences.itertuples(name=None)
-        apart = "; ".join(
-            f"to the {name} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]" for name, mean, lower, upper in rows
-        )
+        apart = "; ".join(f"to the {name} {_spanned(mean, low, high)}" for name, mean, low, high in rows)
         said = {"helps": "the privileged part helps there", "hurts": "the privileged part hurts there"}
         return (
             f"{self.n_windows} windows in {self.n_blocks} blocks of time, each held out once: tuned ridge R2 "
             f"{self.r2:.4f}, anchored student R2 {self.blocks[STUDENT].mean():.4f}; difference {apart}: "
             f"{said.get(self.verdict, 'no evidence that the privileged part helps there')}."
         )
+
+
+def _spanned(mean: float, low: float, high: float) -> str:
+    decimals = max(4, words.decimals_for(low, high))
+    return words.signed(mean, decimals) + words.interval(low, high, decimals)
 
 
 def compare_on_all(
