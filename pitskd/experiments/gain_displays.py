@@ -271,6 +271,7 @@ class FileReportDisplay:
         above, below = _axes(None, 2) if axes is None else axes
         facts = self.report.facts
         PrivilegedGainDisplay.from_report(self.report.report, ax=above)
+        self._near(above)
         above.set_title(f"{facts['target']}, {facts['horizon']} rows ahead: {self.report.verdict}")
         if self.report.stretch is None:
             below.set_axis_off()
@@ -279,9 +280,27 @@ class FileReportDisplay:
         self.axes_, self.figure_ = (above, below), above.figure
         return self
 
+    def _near(self, ax: Any) -> None:
+        """Keep the axis near the opponents of the verdict; what is far off is told in numbers at its edge."""
+        rows = self.report.table.set_index("method")
+        near = rows[rows["role"].isin(["baseline", "control"])]
+        ends = near[["lead_lower", "lead_upper", "lead_bootstrap_lower", "lead_bootstrap_upper"]]
+        low, high = min(0.0, float(ends.min(axis=None))), max(0.0, float(ends.max(axis=None)))
+        low, high = low - (high - low), high + (high - low)
+        leads = rows["lead"].dropna()
+        if leads.between(low, high).all():
+            return
+        ax.set_xlim(low, high)
+        for place, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
+            lead = leads.get(label.get_text(), 0.0)
+            if lead > high:
+                ax.annotate(f"{lead:+.2f} \N{RIGHTWARDS ARROW}", (high, place), ha="right", va="center")
+            elif lead < low:
+                ax.annotate(f"\N{LEFTWARDS ARROW} {lead:+.2f}", (low, place), ha="left", va="center")
+
     def _forecasts(self, ax: Any, stretch: pd.DataFrame, facts: dict[str, Any]) -> None:
         events = facts["threshold"] is not None
-        unit = f" [{facts['unit']}]" if facts["unit"] else ""
+        unit = f" [{facts['unit']}]" if facts["unit"] and facts["unit"] not in facts["target"] else ""
         ax.plot(stretch["origin"], stretch["target"], "." if events else ".-", color="black", lw=0.8, label="target")
         ax.plot(stretch["origin"], stretch["student"], color="C0", label="student")
         if "persistence" in stretch:

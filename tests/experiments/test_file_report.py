@@ -351,6 +351,7 @@ def test_a_sparse_privileged_sensor_is_named_before_any_training_or_cautioned_ab
 
 
 def test_the_command_fits_what_was_judged(folder):
+    rotating().to_csv(folder / "rotating.csv", index=False)
     own = open_file("FILE", folder / "rotating.csv", WindowOptions("x0", 2, 3, max_windows=90, units={"x0": "m s"}))
     asked = shlex.split(command(own, "front-door"))
     assert asked[-8:] == [
