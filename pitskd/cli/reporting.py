@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import warnings
 from pathlib import Path
@@ -120,7 +121,7 @@ def _check_places(file: Path, as_json: str | None, plot: Path | None, jobs: int)
     """Refuse places where nothing can be put, before minutes of work."""
     from pitskd._files import check_writable
     from pitskd._validation import wrong
-    from pitskd.forecasting.command import _check_apart
+    from pitskd.forecasting.command import check_apart
 
     if jobs == 0 or jobs < -1:
         raise wrong("--jobs", "-1 (all cores) or at least 1", jobs, "Use --jobs -1.")
@@ -128,18 +129,16 @@ def _check_places(file: Path, as_json: str | None, plot: Path | None, jobs: int)
     if as_json not in (None, "-"):
         place = Path(as_json)
         check_writable("--json", place)
-        _check_apart("--json", place, read)
+        check_apart("--json", place, read)
         read["--json"] = place
     if plot is None:
         return
     if plot.suffix.lower() not in _FIGURES:
         raise wrong("--plot", f"a file that ends in {', '.join(_FIGURES)}", str(plot), "Rename it.")
     check_writable("--plot", plot)
-    _check_apart("--plot", plot, read)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise wrong("--plot", "left out without matplotlib", str(plot), "Install pitskd[plot].") from None
+    check_apart("--plot", plot, read)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise wrong("--plot", "left out without matplotlib", str(plot), "Install pitskd[plot].")
 
 
 def _write_json(found: dict[str, Any], place: str) -> None:

@@ -67,7 +67,7 @@ def fit(plan: FitPlan, say: Say) -> None:
         If anything asked for is wrong; nothing has been written then.
     """
     check_writable("--model", plan.model)
-    _check_apart("--model", plan.model, {_FILE: plan.file})
+    check_apart("--model", plan.model, {_FILE: plan.file})
     own_file = open_file(_FILE, plan.file, plan.options)
     student = choose(own_file, plan.student)
     for name, reason in own_file.parts.left_out.items():
@@ -96,7 +96,7 @@ def predict(plan: PredictPlan, say: Say) -> None:
     """
     check_out("--out", plan.out)
     if plan.out != STANDARD_OUTPUT:
-        _check_apart("--out", Path(plan.out), {_FILE: plan.file, _MODEL: plan.model})
+        check_apart("--out", Path(plan.out), {_FILE: plan.file, _MODEL: plan.model})
     check_readable(_FILE, plan.file)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -115,7 +115,7 @@ def predict(plan: PredictPlan, say: Say) -> None:
         say(f"forecasts written: {plan.out}")
 
 
-def _check_apart(name: str, path: Path, sources: dict[str, Path]) -> None:
+def check_apart(name: str, path: Path, sources: dict[str, Path]) -> None:
     """Refuse to write over what is read."""
     for source, given in sources.items():
         if path.resolve() == given.resolve():
