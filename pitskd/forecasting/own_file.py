@@ -343,7 +343,7 @@ def nothing_left(own_file: OwnFile, tally: Tally, reasons: str) -> Exception:
 
 def _lacking(own_file: OwnFile, tally: Tally, name: str) -> str:
     missing = own_file.n_rows - int(tally.present[name])
-    return f"{name!r} has no value in {missing} of {own_file.n_rows} rows, {missing / own_file.n_rows:.0%}"
+    return f"{name!r}, which has no value in {missing} of {own_file.n_rows} rows, {missing / own_file.n_rows:.0%}"
 
 
 def check_taught(own_file: OwnFile, tally: Tally, n_windows: int, n_untaught: int) -> None:

@@ -227,7 +227,7 @@ def test_a_file_without_any_whole_window_says_what_it_lacks(opened, frame):
     with pytest.raises(ValueError, match="--columns must be columns with values, got 'wind', all 300 missing"):
         gather(opened(frame.assign(wind=np.nan)))
     frame.iloc[::5, 1] = np.nan
-    lacking = r"none \(missing input: 293; 'wind' has no value in 60 of 300 rows, 20%\)\. Leave 'wind' out"
+    lacking = r"none \(missing input: 293; 'wind', which has no value in 60 of 300 rows, 20%\)\. Leave 'wind' out"
     with pytest.raises(ValueError, match=rf"FILE must be a file with a whole window, got {lacking}"):
         gather(opened(frame, window=5))
     with pytest.raises(ValueError, match=r"--threshold must be such that .* 'pm' lies between .* got 1000"):
@@ -236,7 +236,7 @@ def test_a_file_without_any_whole_window_says_what_it_lacks(opened, frame):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"privileged_columns": ["lab"]}, "--privileged-columns must be .*, got 'lab' has no value in 275 of 300 "),
+    [({"privileged_columns": ["lab"]}, "--privileged-columns must be .*, got 'lab', which has no value in 275 of 300 "),
      ({"columns": ["wind"], "privileged_columns": ["pm", "lab"]}, "--privileged-columns must be .*, got 'lab'")],
 )  # fmt: skip
 def test_a_file_whose_privileged_part_is_never_whole_is_refused(opened, frame, settings, message):
