@@ -339,9 +339,7 @@ def test_a_sparse_privileged_sensor_is_named_before_any_training_or_cautioned_ab
     frame = rotating(300, 2).assign(lab=lambda rows: np.where(np.arange(len(rows)) % 24 == 0, rows["x1"], np.nan))
     frame.to_csv(folder / "sparse.csv", index=False)
     options = {"target": "x0", "window": 2, "horizon": 3}
-    with pytest.raises(
-        ValueError, match=r"privileged_columns must be .*'lab', which has no value in 287 of 300"
-    ):
+    with pytest.raises(ValueError, match=r"privileged_columns must be .*'lab', which has no value in 287 of 300"):
         file_report(folder / "sparse.csv", privileged_columns="lab", **options)
     frame["lab"] = np.where(np.arange(300) % 40 < 12, frame["x1"], np.nan)
     frame.to_csv(folder / "sparse.csv", index=False)
