@@ -114,7 +114,7 @@ def test_training_says_what_came_of_it_and_saves_the_detector_of_python(files, t
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_a_scored_file_has_one_row_per_row(files, new, expected, tmp_path, ending):
     if ending == ".parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     out = tmp_path / f"scored{ending}"
     done = detect("--model", files / "model", "--score", files / "new.csv", "--out", out)
     assert done.exit_code == 0, done.output
@@ -135,7 +135,7 @@ def test_training_and_scoring_at_once_is_the_same(files, expected, tmp_path):
 
 
 def test_parquet_semicolons_and_other_columns_are_read(files, train, new, expected, tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     train.to_parquet(tmp_path / "log.parquet")
     new.assign(label="calm").iloc[:, ::-1].to_csv(tmp_path / "new.csv", sep=";")
     out = tmp_path / "scored.csv"
@@ -159,7 +159,7 @@ def test_a_model_of_python_can_be_followed(train, tmp_path):
 
 
 def test_a_scored_file_is_drawn(files, tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures need the extra plot")
     train = ["--train", files / "log.csv", "--time", "when", "--privileged-columns", "lab"]
     asked = [*train, "--score", files / "log.csv", "--out", tmp_path / "s.csv"]
     done = detect(*asked, "--plot", tmp_path / "timeline.png")

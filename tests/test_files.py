@@ -64,7 +64,7 @@ def test_stamps_are_the_times_as_written_without_the_blanks_around_them(tmp_path
 
 
 def test_stamps_of_days_without_dashes_are_text(tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     pd.DataFrame({"date": [20240131, 20240201], "a": [1.0, 2.0]}).to_parquet(tmp_path / "log.parquet")
     table = TableFile.read("--train", tmp_path / "log.parquet")
     assert table.index.tolist() == [pd.Timestamp("2024-01-31"), pd.Timestamp("2024-02-01")]
@@ -137,7 +137,7 @@ def test_no_file_no_column_and_no_folder_are_named(tmp_path):
 
 @pytest.mark.parametrize("as_index", [True, False])
 def test_parquet_is_read_like_csv(tmp_path, as_index):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     times = pd.date_range("2024-05-01", periods=3, freq="s", tz="Europe/Berlin", name="when")
     frame = pd.DataFrame({"when": times, "a": [1.0, NAN, 3.0], "b": [1, 2, 3]})
     (frame.set_index("when") if as_index else frame).to_parquet(tmp_path / "log.parquet")
@@ -147,7 +147,7 @@ def test_parquet_is_read_like_csv(tmp_path, as_index):
 
 
 def test_nested_and_broken_parquet_is_refused(tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     pd.DataFrame({"a": [[1, 2], [3]]}).to_parquet(tmp_path / "log.parquet")
     with pytest.raises(ValueError, match="numbers in column 'a'"):
         TableFile.read("--train", tmp_path / "log.parquet").numbers(["a"])

@@ -409,7 +409,7 @@ def test_single_steps_may_come_without_an_axis_of_time(kind, case):
 
 
 def test_frames_of_polars_are_read_like_those_of_pandas():
-    polars = pytest.importorskip("polars")
+    polars = pytest.importorskip("polars", reason="frames of polars need polars")
     X, Z, y = sample()
     names = list("abc")
     first, then = pd.DataFrame(X[:, -1], columns=names), pd.DataFrame(Z[:, 0], columns=names)

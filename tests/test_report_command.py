@@ -49,7 +49,7 @@ def test_the_text_is_that_of_python_and_alone_on_standard_output(path, expected)
 
 
 def test_json_and_figure_are_written_beside_the_text(path, expected, tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures need the extra plot")
     done = report(path, *OPTIONS, "--json", tmp_path / "r.json", "--plot", tmp_path / "r.png")
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "r.json").read_text()) == json.loads(json.dumps(expected.to_json()))
@@ -68,7 +68,7 @@ def test_json_on_standard_output_is_all_there_is(path, expected):
 
 
 def test_parquet_gives_the_report_of_csv(path, expected, tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     rows().to_parquet(tmp_path / "log.parquet")
     done = report(tmp_path / "log.parquet", *OPTIONS, "--json", "-")
     assert done.exit_code == 0, done.output
@@ -184,7 +184,7 @@ MISTAKES = [
 )
 def test_a_mistake_ends_with_code_2_one_sentence_and_nothing_written(tmp_path, monkeypatch, options, message):
     if options[0].endswith("parquet"):
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     write_files(tmp_path)
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
     monkeypatch.chdir(tmp_path)

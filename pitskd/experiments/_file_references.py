@@ -112,10 +112,8 @@ def _autoregressions(
     own: OwnFile, windows: PrivilegedWindows, series: Recorded, splits: Splits
 ) -> list[Autoregression]:
     """Return one for each split, of the series but for the time that is held out."""
-    table, model = (
-        series.of_target(own.max_gap),
-        Autoregression(windows.feature_names.index(own.options.target), horizon=own.options.horizon),
-    )
+    channel, table = windows.feature_names.index(own.options.target), series.of_target(own.max_gap)
+    model = Autoregression(channel, horizon=own.options.horizon)
     fitted = []
     for train, test in splits:
         known = training_part(table, np.asarray(windows.spans), test)

@@ -140,14 +140,15 @@ def facts(
 ) -> dict[str, Any]:
     """Return what is to be known of a file and its windows, in plain values."""
     options, parts, clock = own.options, own.parts, gathered.tally.clock
-    timed = clock.kind == "times" and clock.period is not None
+    even = clock.kind == "times" and clock.calendar is None  # months differ in days
+    period = clock.period if even else None
     return {
         "path": str(own.path),
         "target": options.target,
         "unit": own.units.get(options.target),
         "window": options.window,
         "horizon": options.horizon,
-        "ahead": step_in_words("times", clock.period * options.horizon) if timed else None,  # pyright: ignore[reportOptionalOperand]
+        "ahead": None if period is None else step_in_words("times", period * options.horizon),
         "threshold": options.threshold,
         "share_of_events": None if options.threshold is None else float(y.mean()),
         "separate_events": None if options.threshold is None else _separate(y, windows.groups),

@@ -234,11 +234,8 @@ def _check_taught(own: OwnFile, gathered: Gathered, taught: np.ndarray) -> None:
     n_taught = int(taught.sum())
     check_taught(own, gathered.tally, len(taught), len(taught) - n_taught)
     if n_taught < _LEAST:
-        expected, step = (
-            f"long enough for {_LEAST} windows with a whole privileged part",
-            "Leave out what is seldom known.",
-        )
-        raise wrong("FILE", expected, f"{n_taught} of {len(taught)}", step)
+        expected = f"long enough for {_LEAST} windows with a whole privileged part"
+        raise wrong("FILE", expected, f"{n_taught} of {len(taught)}", "Leave out what is seldom known.")
 
 
 def _judged(gathered: Gathered) -> tuple[PrivilegedWindows, int]:

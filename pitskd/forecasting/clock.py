@@ -16,6 +16,7 @@ __all__: list[str] = []
 _ENOUGH = 1_000_000  # steps after which the usual one is known
 _SURE = 1000
 CALENDARS: dict[str, Calendar] = {"months": Months(), "month ends": Months(ends=True), "weekdays": Weekdays()}
+_NAMES = {"months": "month", "month ends": "month", "weekdays": "weekday"}  # of their steps
 _DAY, _HOUR = 86400.0, 3600.0  # seconds
 _UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -119,6 +120,8 @@ class Clock:
     @property
     def step(self) -> str:
         """The usual step in words."""
+        if self.calendar is not None:
+            return f"{self.calendar_step} {_NAMES[self.calendar]}{'s' if self.calendar_step > 1 else ''}"
         return step_in_words(self.kind, self.period)
 
 

@@ -67,7 +67,8 @@ class Accumulating(Distillation):
         with restored_on_failure(self):
             self.__dict__.pop("statistics_", None)
             if not any(map(_dask.is_dask, given.values())):
-                return super().fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)  # pyright: ignore[reportAttributeAccessIssue]
+                rows: Any = super()  # the estimator that stands behind this class and fits to rows in memory
+                return rows.fit(X, y, X_privileged=X_privileged, sample_weight=sample_weight)
             self._forget()
             self._check_all_settings()
             evidence = _dask.summed(clone(self), given)
@@ -150,9 +151,10 @@ class Accumulating(Distillation):
         """Return what rows add up to, all arguments checked."""
         self._check_summable()
         warn_if_forgetting(self, "student_", 4)
-        first, task = not hasattr(self, "statistics_"), self._task()
+        first = not hasattr(self, "statistics_")
+        task: Any = self._task()  # a regression, which knows whether targets have one axis
         lesson = self._read_rows(task, X, y, X_privileged, sample_weight, reset=first, least=1)
-        return Evidence.of(lesson, task.one_target)  # pyright: ignore[reportAttributeAccessIssue]
+        return Evidence.of(lesson, task.one_target)
 
     def _take(self, evidence: Evidence, final: bool = False) -> Any:
         """Add evidence and learn from all there is, if it suffices."""
@@ -167,8 +169,8 @@ class Accumulating(Distillation):
         self._remember_features(known.features)
         self._remember(known.names)
         if enough:
-            task = self._task()
-            task.one_target = known.one_target  # pyright: ignore[reportAttributeAccessIssue]
+            task: Any = self._task()
+            task.one_target = known.one_target
             self._learn(known)
             self._finish(task)
         self.statistics_ = known

@@ -27,6 +27,8 @@ _FINE = 2  # stretches that are added up for each block, so that blocks can be e
 class TimeBlocks:
     """Adds up windows that come in order of time.
 
+    Windows of several groups come in order of the file; then blocks of one group may share time with those of another.
+
     Parameters
     ----------
     read : callable

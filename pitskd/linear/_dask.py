@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from pitskd._validation import wrong
 
@@ -90,7 +91,7 @@ def _check_array(name: str, values: Any) -> None:
 def _block_evidence(model: Any, start: int, X: Any, y: Any, X_privileged: Any, sample_weight: Any) -> Any:
     """Return the sums of one block; an error says where it lies."""
     try:
-        return model._evidence(X, y, X_privileged, sample_weight)
+        return clone(model)._evidence(X, y, X_privileged, sample_weight)  # threads share the model of a task
     except (ValueError, TypeError) as error:
         raise type(error)(f"{error} (In the block that starts at row {start}.)") from None
 

@@ -145,14 +145,15 @@ class Moments:
 
     def scale(self) -> np.ndarray:
         """Return standard deviations; 1 for columns constant up to rounding, as `location_and_scale` has it."""
-        scale = np.sqrt(np.diag(self.scatter).clip(min=0.0) / (self.weight or 1.0))
-        scale[scale <= self.count * _EPS * np.abs(self.mean)] = 1.0
-        return scale
+        return np.where(self.varies(), self._deviation, 1.0)
 
     def varies(self) -> np.ndarray:
         """Tell which columns are not constant up to rounding."""
-        deviation = np.sqrt(np.diag(self.scatter).clip(min=0.0) / (self.weight or 1.0))
-        return deviation > self.count * _EPS * np.abs(self.mean)
+        return self._deviation > self.count * _EPS * np.abs(self.mean)
+
+    @property
+    def _deviation(self) -> np.ndarray:
+        return np.sqrt(np.diag(self.scatter).clip(min=0.0) / (self.weight or 1.0))
 
     def mean_square(self) -> np.ndarray:
         """Return the weighted mean of the square of every column."""

@@ -286,7 +286,7 @@ def test_integers_and_short_floats_are_read(simulate):
 
 
 def test_polars_frames_are_read_with_their_times(simulate, framed):
-    pl = pytest.importorskip("polars")
+    pl = pytest.importorskip("polars", reason="frames of polars need polars")
     frame = framed(simulate(400))
     other = pl.from_pandas(frame.rename_axis("time").reset_index())
     plain, detector = PrivilegedAnomalyDetector().fit(frame), PrivilegedAnomalyDetector().fit(other)

@@ -118,7 +118,7 @@ def test_what_is_no_detector_is_refused():
 
 
 def test_river_runs_it_in_pipelines_and_filters(fitted, simulate, dicts):
-    compose = pytest.importorskip("river.compose")
+    compose = pytest.importorskip("river.compose", reason="needs river, a peer")
     from river import anomaly, base, evaluate, metrics
 
     rows, plain = dicts(simulate(60, seed=9)), fitted()
@@ -143,7 +143,7 @@ def test_river_runs_it_in_pipelines_and_filters(fitted, simulate, dicts):
 
 
 def test_river_scalers_before_it_are_learnt_in_step(fitted, simulate, dicts):
-    compose = pytest.importorskip("river.compose")
+    compose = pytest.importorskip("river.compose", reason="needs river, a peer")
     from river import preprocessing
 
     adapter, scaler, plain = RiverAdapter(fitted()), preprocessing.StandardScaler(), fitted()

@@ -7,7 +7,7 @@ import pytest
 import pitskd
 from pitskd import AnomalyTimelineDisplay, PrivilegedAnomalyDetector
 
-matplotlib = pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib", reason="figures need the extra plot")
 matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402  the backend first
 

@@ -436,7 +436,7 @@ def test_the_last_stretch_is_forecast_by_a_student_of_what_lies_before(helped):
 
 
 def test_the_display_draws_leads_and_forecasts(helped):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures need the extra plot")
     from matplotlib.figure import Figure
 
     from pitskd.experiments import FileReportDisplay

@@ -29,7 +29,7 @@ from pitskd import (
 )
 from pitskd.experiments import PrivilegedReport, compare_methods, is_gain, paired_interval
 
-matplotlib = pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib", reason="figures need the extra plot")
 matplotlib.use("agg")
 
 

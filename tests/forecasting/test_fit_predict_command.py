@@ -303,7 +303,7 @@ def test_order_of_columns_and_further_columns_do_not_matter(files, new):
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet", "-"])
 def test_every_kind_of_file_holds_the_same(files, new, tmp_path, ending):
     if ending == ".parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     frame = new.copy()
     frame.iloc[30, 1] = np.nan
     expected, _ = forecast(files, frame, "--all")
@@ -634,7 +634,7 @@ def test_a_horizon_that_is_no_number_is_refused_by_name(place):
 
 
 def test_parquet_with_nested_columns_is_refused_or_left_out(place, train):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     nested = train.reset_index().assign(pair=[[1.0, 2.0]] * len(train))
     nested.to_parquet("nested.parquet")
     before = sorted(place.iterdir())

@@ -264,3 +264,13 @@ def test_a_time_out_of_order_is_named(opened, frame):
         list(opened(frame.iloc[order]).windows())
     with pytest.raises(ValueError, match=r"twice|repeat"):
         list(opened(frame.iloc[np.r_[0, 0:300]]).windows())
+
+
+@pytest.mark.parametrize(
+    ("freq", "step"), [("h", "1 h"), ("MS", "1 month"), ("ME", "1 month"), ("QS", "3 months"), ("B", "1 weekday")]
+)
+def test_the_usual_step_is_told_as_the_calendar_has_it(freq, step):
+    clock = Clock()
+    index = pd.date_range("2020-01-01", periods=60, freq=freq)
+    clock.add(pd.DatetimeIndex(index.to_numpy()))
+    assert clock.step == step

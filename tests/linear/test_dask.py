@@ -16,7 +16,7 @@ from sklearn.base import clone
 
 from pitskd import AnchoredDistillationRegressor, ChainDistillationRegressor, TunedRidge, simulate_linear_chain
 
-da = pytest.importorskip("dask.array")
+da = pytest.importorskip("dask.array", reason="needs the extra dask")
 STUDENTS = [ChainDistillationRegressor(), AnchoredDistillationRegressor(), ChainDistillationRegressor(0.0)]
 
 
@@ -176,7 +176,7 @@ def pythons_generator_restored():
 @pytest.mark.usefixtures("pythons_generator_restored")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed otherwise here")
 def test_two_worker_processes_of_which_one_is_killed_learn_the_same(tmp_path, rows):
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     X, Z, y, _ = rows
     killed = []
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}
