@@ -909,12 +909,6 @@ def test_a_time_delta_is_no_number_of_rows():
 
 # Business days only where set: a weekend is a hole unless somebody vouches for it.
 BY_CALENDAR = ["D", "MS", "ME", "QE", "YE"]
-    "D",
-    "MS",
-    "ME",
-    "QE",
-    "YE",
-]  # business days only if set: a weekend is a hole unless somebody vouches for it
 
 
 @pytest.mark.parametrize(("freq", "set_frequency"), [*product(BY_CALENDAR, [True, False]), ("B", True)])
