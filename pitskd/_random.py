@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,24 @@ def stage_generator(random_state: Any, stage: str) -> np.random.Generator:
     return np.random.default_rng(
         np.random.SeedSequence(_entropy(random_state), spawn_key=(zlib.crc32(stage.encode()),))
     )
+
+
+def stage_seed(random_state: Any, stage: str) -> int:
+    """Return a seed for one stage, for what takes an int: a torch generator, a noise key."""
+    return int(stage_generator(random_state, stage).integers(2**63))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run code that draws from torch's global generators from a seed, and leave these as they were.
+
+    Modules initialise themselves, and foreign ones drop units, by the global generators: there is no other way in.
+    """
+    import torch  # here, so that rooms above the networks do not load it
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 def _entropy(random_state: Any) -> int | None:

@@ -40,11 +40,17 @@ def no_network():
         yield
 
 
+def torch_state():
+    """Return the state of torch's global generator, None where torch is not loaded."""
+    return sys.modules["torch"].get_rng_state().numpy().tobytes() if "torch" in sys.modules else None
+
+
 @pytest.fixture(autouse=True)
 def global_generators_untouched():
-    before = np.random.get_state(legacy=True), random.getstate()
+    before, torch_before = (np.random.get_state(legacy=True), random.getstate()), torch_state()
     yield
-    after = np.random.get_state(legacy=True), random.getstate()
+    after, torch_after = (np.random.get_state(legacy=True), random.getstate()), torch_state()
     assert after[1] == before[1], "python's global generator was used; pass random_state"
+    assert torch_before in (None, torch_after), "torch's global generator was used; pass random_state"
     for now, then in zip(after[0], before[0], strict=True):
         assert np.array_equal(now, then), "numpy's global generator was used; pass random_state"

@@ -1,0 +1,178 @@
+"""Losses on temporal attention, configured: where a network looks, by activations, by gradients, or by itself."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pitskd._validation import check_choice, wrong
+from pitskd.losses._signals import both_features, check_layer, check_names, features_of, hard_loss, mask_of
+from pitskd.losses.base import DistillationLoss, Signals
+from pitskd.losses.functional import attention as functional
+
+__all__ = ["AttentionTransfer", "GradientAttention", "SelfAttention"]
+
+_MODES = ("mse", "norm")
+_STEP = "Take names of network.named_modules(), e.g. ('blocks.0', 'blocks.1')."
+
+
+class AttentionTransfer(DistillationLoss):
+    """Make the student look at the steps at which the teacher looks.
+
+    Parameters
+    ----------
+    student_layer, teacher_layer : str
+        Names as in ``network.named_modules()``; features (batch, channels, length), length above 1 to have an effect.
+    mode : {"mse", "norm"}, default="mse"
+        Mean of squared differences over time, or the norm of the difference as published.
+
+    Raises
+    ------
+    ValueError
+        If a network gives no features of that layer, or `mode` is unknown.
+
+    Notes
+    -----
+    `pitskd.losses.functional.attention_transfer`. Channels may differ, so that there is no adapter.
+
+    References
+    ----------
+    .. [1] Zagoruyko, Komodakis (2017). Paying More Attention to Attention. ICLR. arXiv:1612.03928, eq. (2).
+
+    Examples
+    --------
+    >>> AttentionTransfer("blocks.0", "blocks.2", mode="norm")
+    AttentionTransfer(student_layer='blocks.0', teacher_layer='blocks.2', mode='norm')
+    """
+
+    def __init__(self, student_layer: str, teacher_layer: str, mode: str = "mse"):
+        self.student_layer = check_layer("student_layer", student_layer)
+        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
+        self.mode = check_choice("mode", mode, _MODES, "Use 'norm' for the distance as published.")
+        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
+
+    def __call__(
+        self,
+        student: Signals,
+        teacher: Signals,
+        adapter: nn.Module | None = None,
+        paraphraser: nn.Module | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Compare where both layers are active on one batch."""
+        own, taught = both_features(student, self.student_layer, teacher, self.teacher_layer)
+        return functional.attention_transfer(own, taught, self.mode, mask_of(student, teacher))
+
+
+class GradientAttention(DistillationLoss):
+    """Make the student's error depend on the same steps of the window as the teacher's.
+
+    Parameters
+    ----------
+    mode : {"mse", "norm"}, default="mse"
+        Mean of squared differences over time, or the norm of the difference.
+
+    Raises
+    ------
+    ValueError
+        If there are no targets, inputs require no gradient, or `mode` is unknown.
+
+    Notes
+    -----
+    The error is cross-entropy for class indices, else the squared error where targets are known; the student's gradient
+    with respect to its inputs is differentiated again. `pitskd.losses.functional.gradient_attention` says how it
+    departs from [1]. Not for stacks of students.
+
+    References
+    ----------
+    .. [1] Zagoruyko, Komodakis (2017). Paying More Attention to Attention. ICLR. arXiv:1612.03928, section 3.2.
+
+    Examples
+    --------
+    >>> GradientAttention().needs_inputs
+    True
+    """
+
+    needs_inputs = True
+    stackable = False
+
+    def __init__(self, mode: str = "mse"):
+        self.mode = check_choice("mode", mode, _MODES, "Use 'norm' for the norm of the difference.")
+
+    def __call__(
+        self,
+        student: Signals,
+        teacher: Signals,
+        adapter: nn.Module | None = None,
+        paraphraser: nn.Module | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Compare the gradients of both errors on one batch."""
+        targets = teacher.targets if student.targets is None else student.targets
+        if targets is None:
+            step = "Put the hard targets of the batch into the student's signals."
+            raise wrong("targets", "class indices or values", None, step)
+        own = _gradient("student", student, targets, create_graph=True)
+        taught = _gradient("teacher", teacher, targets, create_graph=False)
+        return functional.gradient_attention(own, taught, self.mode, mask_of(student, teacher))
+
+
+def _gradient(owner: str, signals: Signals, targets: Tensor, create_graph: bool) -> Tensor:
+    if signals.inputs is None:
+        step = "Pass a network; other models have no gradient."
+        raise wrong(owner, "a network whose inputs are known", "none", step)
+    return functional.input_gradient(hard_loss(signals.prediction, targets), signals.inputs, create_graph)
+
+
+class SelfAttention(DistillationLoss):
+    """Let each deeper layer of the student show the one before it where to look; no teacher is needed.
+
+    Parameters
+    ----------
+    student_layers : sequence of str
+        Two layers or more, from shallow to deep; features (batch, channels, length).
+    mode : {"mse", "norm"}, default="mse"
+        Mean of squared differences over time, or the norm of the difference.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two layers, the student has not all of them, or `mode` is unknown.
+
+    Notes
+    -----
+    Mean over successive pairs of `pitskd.losses.functional.self_attention`; [1] sums, and begins when the network is
+    trained to a reasonable level.
+
+    References
+    ----------
+    .. [1] Hou et al. (2019). Learning Lightweight Lane Detection CNNs by Self Attention Distillation. ICCV.
+       arXiv:1908.00821, section 3.
+
+    Examples
+    --------
+    >>> SelfAttention(("blocks.0", "blocks.1", "blocks.2")).needs_teacher
+    False
+    """
+
+    needs_teacher = False
+
+    def __init__(self, student_layers: tuple[str, ...], mode: str = "mse"):
+        expected = "a sequence of two layers or more, from shallow to deep"
+        self.student_layers = check_names("student_layers", student_layers, expected, _STEP, least=2)
+        self.mode = check_choice("mode", mode, _MODES, "Use 'norm' for the norm of the difference.")
+
+    def __call__(
+        self,
+        student: Signals,
+        teacher: Signals | None = None,
+        adapter: nn.Module | None = None,
+        paraphraser: nn.Module | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Compare successive layers of the student on one batch."""
+        maps = [features_of("student", student, layer) for layer in self.student_layers]
+        losses = [functional.self_attention(shallow, deep, self.mode, student.mask) for shallow, deep in pairwise(maps)]
+        return torch.stack(losses).mean()
