@@ -6,11 +6,13 @@ chain of ``h_k = act(h_{k-1} W_k' + b_k)`` the gradients are three lines, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from pitskd.models.modules import TimeMajor, flat_rows
 
 __all__: list[str] = []
 
@@ -22,6 +24,19 @@ _ACTIVATION: dict[type, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tens
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A network that flattens its input and is a chain of linear layers from there on."""
+
+    time_first: bool  # whether it flattens as `TimeMajor` does, else as `nn.Flatten`
+    layers: list[tuple[str, nn.Module | None]]  # name of a linear layer, and the activation behind it
+
+    @property
+    def weights(self) -> set[str]:
+        """Names of all weights."""
+        return {f"{name}.{part}" for name, _ in self.layers for part in ("weight", "bias")}
+
+
 class DenseChain:
     """Forward and backward passes of stacked dense networks.
 
@@ -31,16 +46,12 @@ class DenseChain:
         ``(n_networks, ...)`` by the names of the template's parameters.
     gradients : mapping of str to Tensor
         Of the same shapes; written by `backward`.
-    layers : list of pairs
-        Name of a linear layer and the activation behind it, or None; see `dense_layers`.
+    network : Dense
+        The architecture; see `dense_layers`.
     """
 
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        gradients: Mapping[str, Tensor],
-        layers: list[tuple[str, nn.Module | None]],
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], network: Dense) -> None:
+        self._time_first = network.time_first
         self._layers = [
             (
                 weights[f"{name}.weight"].detach(),
@@ -49,12 +60,12 @@ class DenseChain:
                 gradients[f"{name}.bias"],
                 (None, None) if activation is None else _ACTIVATION[type(activation)],
             )
-            for name, activation in layers
+            for name, activation in network.layers
         ]
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Return the inputs (n_networks, batch, n_features) and every layer's output, the prediction last."""
-        outputs = [inputs]
+        """Return the inputs (n_networks, batch, ...), flattened, and every layer's output, the prediction last."""
+        outputs = [flat_rows(inputs, axis=2) if self._time_first else inputs.flatten(2)]
         for weight, bias, _, _, (activate, _) in self._layers:
             h = torch.baddbmm(bias, outputs[-1], weight.mT)
             outputs.append(h if activate is None else activate(h))
@@ -72,26 +83,33 @@ class DenseChain:
                 gradient = torch.bmm(gradient, weight)
 
 
-def dense_layers(network: nn.Module) -> list[tuple[str, nn.Module | None]] | None:
-    """Return the linear layers of a network that is a chain of them, each with its activation; None if it is not.
+def dense_layers(network: nn.Module) -> Dense | None:
+    """Return how a network is a chain of linear layers, each with its activation; None if it is not.
 
-    The network may begin by flattening its input.
+    It begins by flattening its input, and has no weights but those of its layers, each of them once.
     """
     leaves = list(_leaves(network))
-    if leaves and type(leaves[0][1]) is nn.Flatten and leaves[0][1].start_dim == 1:
-        leaves = leaves[1:]
+    if not leaves or not _flattens(leaves[0][1]):
+        return None
     layers: list[tuple[str, nn.Module | None]] = []
-    for name, module in leaves:
+    for name, module in leaves[1:]:
         if type(module) is nn.Linear and module.bias is not None:
             layers.append((name, None))
         elif type(module) in _ACTIVATION and layers and layers[-1][1] is None:
             layers[-1] = (layers[-1][0], module)
         else:
             return None
-    return layers or None
+    found = Dense(type(leaves[0][1]) is TimeMajor, layers)
+    # A layer or a weight that stands twice has one name among the network's and two here.
+    return found if layers and found.weights == {name for name, _ in network.named_parameters()} else None
 
 
-def _leaves(module: nn.Module, prefix: str = "") -> Any:
+def _flattens(module: nn.Module) -> bool:
+    """Tell whether a module flattens all axes behind the batch."""
+    return type(module) is TimeMajor or (type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1))
+
+
+def _leaves(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield names and modules that a tree of `Sequential` runs one after the other; what is no such tree is a leaf."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         for name, child in module._modules.items():  # named_children leaves out what comes twice

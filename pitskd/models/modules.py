@@ -22,6 +22,7 @@ class TimeMajor(nn.Module):
     """Flatten windows as the package does: row by row in time, index ``t * n_channels + c``.
 
     Inputs (batch, channels, length) give (batch, length * channels); rows that are flat already stay as they are.
+    Further axes, as of images, are kept in their order: the channels become the last axis.
 
     Examples
     --------
@@ -36,8 +37,8 @@ class TimeMajor(nn.Module):
 
 
 def flat_rows(inputs: Tensor, axis: int) -> Tensor:
-    """Flatten the axes from ``axis`` on, time first. No copy if the window was stored so."""
-    return inputs if inputs.dim() <= axis + 1 else inputs.transpose(axis, -1).flatten(axis)
+    """Flatten the axes from ``axis`` on, channels last. No copy if stored so, or of one channel or one step."""
+    return inputs if inputs.dim() <= axis + 1 else inputs.movedim(axis, -1).flatten(axis)
 
 
 class LastStep(nn.Module):
@@ -144,6 +145,11 @@ class Recurrent(nn.Module):
     hidden : int
         Units of the state.
 
+    Notes
+    -----
+    CuDNN cannot differentiate a backward pass, nor pass gradients through a network in evaluation mode. Where more
+    than the weights is differentiated, as by :class:`~pitskd.losses.GradientAttention`, torch's own loop runs instead.
+
     Examples
     --------
     >>> Recurrent(3, 8)(torch.zeros(4, 3, 7)).shape
@@ -156,7 +162,27 @@ class Recurrent(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the states of all times."""
-        return self.gru(inputs.transpose(1, 2))[0].transpose(1, 2)
+        rows = inputs.transpose(1, 2)
+        if inputs.is_cuda and differentiates_data(inputs):
+            with torch.backends.cudnn.flags(enabled=False):
+                return self.gru(rows)[0].transpose(1, 2)
+        return self.gru(rows)[0].transpose(1, 2)
+
+
+def differentiates_data(values: Tensor) -> bool:
+    """Tell whether gradients will pass through values to something that is no weight, such as a window."""
+    if values.grad_fn is None:
+        return values.requires_grad and not isinstance(values, nn.Parameter)
+    nodes, seen = [values.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        leaf = getattr(node, "variable", None)  # of the nodes that gather a gradient
+        if leaf is not None and not isinstance(leaf, nn.Parameter):
+            return True
+        later = [node for node, _ in node.next_functions if node is not None and node not in seen]
+        seen.update(later)
+        nodes += later
+    return False
 
 
 class Dropout(nn.Module):
@@ -164,7 +190,10 @@ class Dropout(nn.Module):
 
     The mask is a hash of (key of the network, step of the training, number of the layer, index of the element). There
     is no generator whose state depends on what else was trained: a network alone and the same network in a stack have
-    the same masks, on any device. :func:`set_noise` sets key and step.
+    the same masks, on any device. :func:`set_noise` sets key and step before each step of training.
+
+    Without it, as in a loop of your own, this is :class:`torch.nn.Dropout`, which draws new places each time from
+    torch's generator. It is so again after ``eval()``: the masks of a step end with it.
 
     Parameters
     ----------
@@ -198,13 +227,26 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = check_share("p", p)
-        self.step = 0
+        self.step: int | None = None  # None: torch draws
         self.number = 0
         self.register_buffer("key", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Drop elements in training mode; do nothing otherwise."""
-        return inputs * self.factors(inputs.shape, self.key, inputs) if self.training and self.p else inputs
+        return self.dropped(inputs, inputs.shape, self.key)
+
+    def dropped(self, inputs: Tensor, shape: torch.Size, keys: Tensor) -> Tensor:
+        """Drop elements of (*keys.shape, *shape), what several networks gave, each by its own key."""
+        if not (self.training and self.p):
+            return inputs
+        if self.step is None:
+            return nn.functional.dropout(inputs, self.p)
+        return inputs * self.factors(shape, keys, inputs)
+
+    def train(self, mode: bool = True) -> Dropout:
+        """Set the mode. Evaluation forgets the step, or a loop that came later would drop the same units for ever."""
+        self.step = self.step if mode else None
+        return super().train(mode)
 
     def factors(self, shape: torch.Size, keys: Tensor, like: Tensor) -> Tensor:
         """Return 0 where an element is dropped and ``1 / (1 - p)`` elsewhere.
@@ -221,6 +263,7 @@ class Dropout(nn.Module):
         -------
         factors : Tensor of shape (*keys.shape, *shape)
         """
+        assert self.step is not None
         index = torch.arange(shape.numel(), dtype=torch.int32, device=like.device).view(shape)
         seeds = (keys ^ (keys >> 32)).to(torch.int32) * _SPREAD + _word(self.step, self.number)
         words = _scrambled(index ^ seeds.view(*keys.shape, *[1] * len(shape)))

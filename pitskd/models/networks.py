@@ -6,6 +6,7 @@ one architecture can run as one and a loss can name the layer it looks at. Weigh
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -36,7 +37,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class MLP(nn.Sequential):
+class _Parts(nn.Sequential):
+    """Parts that run one after the other. A slice of them is a plain `Sequential`: it is no such network any more."""
+
+    def __getitem__(self, idx: Any) -> Any:
+        if isinstance(idx, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[idx]))
+        return super().__getitem__(idx)
+
+
+class MLP(_Parts):
     """Fully connected layers over the flattened window.
 
     The plainest student, and for short windows often the best. Either its sizes are listed, or it is a builder.
@@ -45,12 +55,13 @@ class MLP(nn.Sequential):
     ----------
     sizes : sequence of int, default=None
         Units of all layers, the input's and the output's included, e.g. ``(784, 1200, 1200, 10)``.
-    hidden : int or sequence of int, default=(64, 32)
-        Units of the hidden layers where ``sizes`` is None. Empty: a linear model.
+    hidden : int or sequence of int, default=None
+        Units of the hidden layers. Empty: a linear model. None: those of ``sizes``, or ``(64, 32)`` without.
     activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh"}, default="relu"
         Behind each hidden layer.
     dropout : float, default=0.0
-        Share of units to drop behind each hidden layer while training, in [0, 1).
+        Share of units to drop behind each hidden layer while training, in [0, 1). In a loop of your own
+        torch's generator draws them, as for ``torch.nn.Dropout``.
     n_channels, length : int, default=None, 1
         Shape of a window.
     n_outputs : int, default=None
@@ -58,12 +69,12 @@ class MLP(nn.Sequential):
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of range, or sizes contradict ``n_channels * length`` or ``n_outputs``.
+        If an argument is out of range, or sizes contradict ``n_channels * length``, ``hidden`` or ``n_outputs``.
 
     Notes
     -----
     Parts: ``hidden`` gives (batch, last hidden units), ``head`` is the last linear layer. Inputs may also be flat,
-    (batch, features).
+    (batch, features), as the package flattens windows: entry ``t * n_channels + c``.
 
     References
     ----------
@@ -82,7 +93,7 @@ class MLP(nn.Sequential):
         self,
         sizes: Sequence[int] | None = None,
         *,
-        hidden: int | Sequence[int] = (64, 32),
+        hidden: int | Sequence[int] | None = None,
         activation: str = "relu",
         dropout: float = 0.0,
         n_channels: int | None = None,
@@ -92,7 +103,7 @@ class MLP(nn.Sequential):
         check_choice("activation", activation, list(ACTIVATIONS), "Choose one of these.")
         share = check_share("dropout", dropout)
         first, *inner, last = _sizes(sizes, hidden, n_channels, length, n_outputs)
-        body = nn.Sequential(nn.Flatten())
+        body = nn.Sequential(TimeMajor())
         for units_in, units_out in pairwise((first, *inner)):
             body.extend([nn.Linear(units_in, units_out), ACTIVATIONS[activation](), *_dropout(share)])
         super().__init__()
@@ -109,7 +120,7 @@ def _sizes(sizes: Any, hidden: Any, n_channels: Any, length: Any, n_outputs: Any
         if n_inputs is None or n_outputs is None:
             missing = "n_channels" if n_inputs is None else "n_outputs"
             raise wrong(missing, "an integer where sizes is None", None, "Pass it, or e.g. sizes=(784, 800, 800, 10).")
-        return (n_inputs, *_check_hidden(hidden), n_outputs)
+        return (n_inputs, *_check_hidden((64, 32) if hidden is None else hidden), n_outputs)
     sizes = _check_units("sizes", sizes, "Use e.g. (784, 800, 800, 10).")
     if len(sizes) < 2:
         raise wrong("sizes", "at least two numbers", sizes, "The first is the input's, the last the output's.")
@@ -117,10 +128,12 @@ def _sizes(sizes: Any, hidden: Any, n_channels: Any, length: Any, n_outputs: Any
         raise wrong("sizes[0]", f"n_channels * length = {n_inputs}", sizes[0], "Leave sizes out and use hidden.")
     if n_outputs not in (None, sizes[-1]):
         raise wrong("sizes[-1]", f"n_outputs = {n_outputs}", sizes[-1], "Leave sizes out and use hidden.")
+    if hidden is not None and _check_hidden(hidden) != sizes[1:-1]:
+        raise wrong("hidden", f"sizes[1:-1] = {sizes[1:-1]}", hidden, "Leave out one of the two.")
     return sizes
 
 
-class GRU(nn.Sequential):
+class GRU(_Parts):
     """Gated recurrent units over the window, read out at its last step.
 
     Parameters
@@ -130,7 +143,8 @@ class GRU(nn.Sequential):
     n_layers : int, default=1
         Recurrent layers on top of each other.
     dropout : float, default=0.0
-        Share of units to drop between layers and before the head while training, in [0, 1).
+        Share of units to drop between layers and before the head while training, in [0, 1). In a loop of your own
+        torch's generator draws them, as for ``torch.nn.Dropout``.
     n_channels, length : int
         Shape of a window.
     n_outputs : int
@@ -183,7 +197,7 @@ class GRU(nn.Sequential):
         self.head = nn.Linear(units, outputs)
 
 
-class TCN(nn.Sequential):
+class TCN(_Parts):
     """Causal convolutions whose reach doubles from block to block, read out at the last step.
 
     Parameters
@@ -195,7 +209,8 @@ class TCN(nn.Sequential):
     kernel_size : int, default=3
         Taps of each convolution, at least 2.
     dropout : float, default=0.0
-        Share of elements to drop behind each convolution while training, in [0, 1).
+        Share of elements to drop behind each convolution while training, in [0, 1). In a loop of your own
+        torch's generator draws them, as for ``torch.nn.Dropout``.
     n_channels, length : int
         Shape of a window.
     n_outputs : int
@@ -215,7 +230,7 @@ class TCN(nn.Sequential):
     References
     ----------
     .. [1] Bai et al. (2018). An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence
-       Modeling. arXiv:1803.01271, section 3.2, eq. (1), and section 3.3, eq. (2).
+       Modeling. arXiv:1803.01271, sections 3.2 (causal), 3.3 with eq. (2) (dilated) and 3.4 (residual).
 
     Examples
     --------
@@ -268,7 +283,7 @@ def _block(channels: int, units: int, kernel_size: int, dilation: int, share: fl
     return Residual(nn.Sequential(*layers), shortcut)
 
 
-class Autoencoder(nn.Sequential):
+class Autoencoder(_Parts):
     """Squeeze a window through few numbers and write it out again.
 
     With ``y = X.reshape(n, -1)`` it learns to reconstruct, and what it cannot is an anomaly; with the next rows as
@@ -295,7 +310,8 @@ class Autoencoder(nn.Sequential):
     Notes
     -----
     Parts: ``encoder`` gives (batch, bottleneck), ``decoder`` the window flattened as the package flattens it, entry
-    ``t * n_channels + c``; where ``n_outputs`` is not ``n_channels * length`` a linear ``head`` follows.
+    ``t * n_channels + c``; where ``n_outputs`` is not ``n_channels * length`` a linear ``head`` follows. Inputs of the
+    dense kind may also be flat, in the same order.
 
     References
     ----------
@@ -334,7 +350,7 @@ def _dense(channels: int, length: int, units: tuple[int, ...], bottleneck: int) 
     """Return encoder and decoder of fully connected layers."""
     sizes = (channels * length, *units, bottleneck)
     return (
-        nn.Sequential(nn.Flatten(), *_linears(sizes)),
+        nn.Sequential(TimeMajor(), *_linears(sizes)),
         nn.Sequential(*_linears(sizes[::-1])),
     )
 

@@ -51,7 +51,7 @@ def check_layers(name: str, network: nn.Module, layers: Iterable[str]) -> tuple[
     Raises
     ------
     TypeError
-        If a name is no string.
+        If a name is no string, or there is no list of names.
     ValueError
         If the network has no layer of a name; the message lists those it has.
 
@@ -63,6 +63,8 @@ def check_layers(name: str, network: nn.Module, layers: Iterable[str]) -> tuple[
     ...
     ValueError: student_layer must be the name of a layer, got encoder. Sequential has no layer 'encoder'. It has: '0'.
     """
+    if not isinstance(layers, Iterable):
+        raise wrong(name, "names of layers", layers, "Pass a list of strings, or () for none.", TypeError)
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
     known = layer_names(network)
     for layer in layers:
@@ -75,6 +77,46 @@ def check_layers(name: str, network: nn.Module, layers: Iterable[str]) -> tuple[
     return layers
 
 
+def works_in_place(network: nn.Module) -> bool:
+    """Tell whether a module says of itself that it overwrites its input, as ``nn.ReLU(inplace=True)`` does."""
+    return any(getattr(module, "inplace", False) for module in network.modules())
+
+
+class Collected:
+    """What named layers gave, and whether it is still that.
+
+    Parameters
+    ----------
+    copies : bool
+        Whether copies are kept, which nothing behind a layer can overwrite.
+
+    Attributes
+    ----------
+    features : dict of str to Tensor
+    """
+
+    def __init__(self, *, copies: bool) -> None:
+        self.features: dict[str, Tensor] = {}
+        self._copies = copies
+        self._versions: dict[str, int] = {}
+
+    def add(self, layer: str, output: Tensor) -> None:
+        """Keep what a layer gave."""
+        self.features[layer] = output.clone() if self._copies else output
+        self._versions[layer] = _version(self.features[layer])
+
+    def check(self) -> None:
+        """Refuse a feature that was overwritten by what came behind the layer."""
+        for layer, version in self._versions.items():
+            if _version(self.features[layer]) != version:
+                step = "Use e.g. relu instead of relu_ behind it, or name a layer further on."
+                raise wrong("layers", "layers whose outputs last", f"{layer!r}, overwritten in place", step)
+
+
+def _version(values: Tensor) -> int:
+    return 0 if values.is_inference() else values._version  # inference counts no versions
+
+
 def _listed(names: list[str], most: int = 40) -> str:
     """Return quoted names, so many that the message stays on a screen."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -82,7 +124,7 @@ def _listed(names: list[str], most: int = 40) -> str:
 
 
 @contextmanager
-def tapped(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+def tapped(network: nn.Module, layers: Iterable[str], *, copies: bool = False) -> Iterator[dict[str, Tensor]]:
     """Collect what named layers give while the network runs.
 
     The tensors belong to the graph of the forward pass: a loss on them trains the layers below. Hooks are removed
@@ -92,7 +134,9 @@ def tapped(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tens
     ----------
     network : torch.nn.Module
     layers : iterable of str
-        Names as in ``network.named_modules()``. None: nothing is hooked.
+        Names as in ``network.named_modules()``. If empty, nothing is hooked.
+    copies : bool, default=False
+        Whether to keep copies in any case. They are kept where a module of the network works in place.
 
     Yields
     ------
@@ -103,7 +147,10 @@ def tapped(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tens
     Raises
     ------
     ValueError
-        If the network has no layer of a name; the message lists those it has.
+        If the network has no layer of a name; the message lists those it has. On leaving the block, if what a layer
+        gave was overwritten.
+    TypeError
+        From the forward pass, if a layer gives no tensor.
 
     Examples
     --------
@@ -115,16 +162,22 @@ def tapped(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tens
     >>> features["0"].shape
     torch.Size([5, 2])
     """
-    features: dict[str, Tensor] = {}
+    layers = check_layers("layers", network, layers)
+    collected = Collected(copies=copies or works_in_place(network))
     with ExitStack() as hooks:
-        for layer in dict.fromkeys(check_layers("layers", network, layers)):
-            handle = network.get_submodule(layer).register_forward_hook(_keep(features, layer))
+        for layer in dict.fromkeys(layers):
+            handle = network.get_submodule(layer).register_forward_hook(_keep(collected, layer))
             hooks.callback(handle.remove)
-        yield features
+        yield collected.features
+        collected.check()
 
 
-def _keep(features: dict[str, Tensor], layer: str) -> Any:
+def _keep(collected: Collected, layer: str) -> Any:
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        features[layer] = output if isinstance(output, Tensor) else output[0]
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        if not isinstance(first, Tensor):
+            given = f"{layer!r}, which gives {type(output).__name__}"
+            raise wrong("layers", "layers that give a tensor", given, "Name a layer inside or behind it.", TypeError)
+        collected.add(layer, first)
 
     return hook

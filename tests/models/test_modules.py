@@ -2,12 +2,24 @@
 
 import copy
 import zlib
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from pitskd.models.modules import CausalConv1d, Dropout, LastStep, Recurrent, Residual, Stretch, TimeMajor, set_noise
+from pitskd.models import GRU, MLP, TCN
+from pitskd.models.modules import (
+    CausalConv1d,
+    Dropout,
+    LastStep,
+    Recurrent,
+    Residual,
+    Stretch,
+    TimeMajor,
+    differentiates_data,
+    set_noise,
+)
 
 
 def masks(p, *, n=4096, keys=(0, 1, 2, 2**40), steps=range(8), numbers=range(3)):
@@ -70,6 +82,7 @@ def test_neighbours_are_dropped_independently(lag):
 @pytest.mark.parametrize("p", [0.2, 0.5])
 def test_dropout_keeps_the_mean_and_scales_the_rest(p):
     layer = Dropout(p)
+    set_noise(layer, key=0, step=0)
     outputs = layer(torch.ones(200, 500, dtype=torch.float64))
     assert set(outputs.unique().tolist()) == {0.0, 1.0 / (1.0 - p)}
     assert abs(outputs.mean() - 1) < 4 * (p / (1 - p) / outputs.numel()) ** 0.5
@@ -102,15 +115,49 @@ def test_dropout_does_nothing_in_evaluation_or_at_zero():
 
 def test_masks_do_not_depend_on_the_dtype_of_what_is_dropped():
     layer = Dropout(0.5)
+    set_noise(layer, key=0, step=0)
     single, double = layer(torch.ones(9, 9)), layer(torch.ones(9, 9, dtype=torch.float64))
     assert single.dtype == torch.float32
     assert torch.equal(single.double(), double)
 
 
-def test_the_global_generator_is_not_used():
-    before = torch.get_rng_state()
-    Dropout(0.5)(torch.ones(9))
+def test_with_noise_set_the_global_generator_is_not_used():
+    layer, before = Dropout(0.5), torch.get_rng_state()
+    set_noise(layer, key=0, step=0)
+    layer(torch.ones(9))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("p", [0.2, 0.9])
+def test_before_noise_is_set_it_is_the_dropout_of_torch(p):
+    inputs = torch.randn(50, 40)
+    torch.manual_seed(1)
+    ours = [Dropout(p)(inputs) for _ in range(2)]
+    torch.manual_seed(1)
+    assert torch.equal(ours[0], nn.Dropout(p)(inputs))
+    assert torch.equal(ours[1], nn.Dropout(p)(inputs))
+    assert not torch.equal(*ours)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [partial(MLP, hidden=64), partial(GRU, hidden=64, n_layers=2), partial(TCN, hidden=16)],
+    ids=["mlp", "gru", "tcn"],
+)
+def test_a_loop_of_torch_drops_other_units_in_each_step(builder):
+    network, rows = builder(dropout=0.5, n_channels=2, length=5, n_outputs=3), torch.randn(6, 2, 5)
+    said = [network(rows) for _ in range(2)]
+    assert not torch.equal(*said)
+
+
+def test_evaluation_ends_the_masks_of_a_step():
+    network, rows = MLP((4, 64, 3), dropout=0.5), torch.randn(6, 4)
+    set_noise(network, key=1, step=2)
+    network.train()
+    assert torch.equal(network(rows), network(rows))
+    network.eval()
+    network.train()
+    assert not torch.equal(network(rows), network(rows))
 
 
 def test_the_key_is_no_weight_and_is_copied_with_the_network():
@@ -147,6 +194,20 @@ def test_time_major_is_the_flattening_of_the_package():
     assert torch.equal(TimeMajor()(flat), flat)
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (1, 5)])
+def test_one_step_or_one_channel_is_flattened_without_a_copy(shape):
+    windows = torch.randn(4, *shape)
+    flat = TimeMajor()(windows)
+    assert torch.equal(flat, windows.flatten(1))
+    assert flat.data_ptr() == windows.data_ptr()
+
+
+def test_images_are_flattened_row_by_row_with_their_channels_last():
+    images = torch.randn(2, 3, 4, 5)
+    assert torch.equal(TimeMajor()(images), images.permute(0, 2, 3, 1).flatten(1))
+    assert torch.equal(TimeMajor()(images[:, :1]), images[:, :1].flatten(1))
+
+
 def test_the_last_step_is_the_last_in_time():
     inputs = torch.randn(4, 3, 6)
     assert torch.equal(LastStep()(inputs), inputs[:, :, 5])
@@ -178,6 +239,48 @@ def test_a_recurrent_layer_is_its_equations():
         state = keep * state + (1 - keep) * torch.tanh(i_new + torch.sigmoid(i_reset + s_reset) * s_new)
         states.append(state)
     torch.testing.assert_close(layer(inputs), torch.stack(states, dim=2), rtol=1e-12, atol=1e-14)
+
+
+def test_data_are_differentiated_if_something_below_is_no_weight():
+    data, hidden = torch.randn(4, 2, 5), nn.Sequential(Recurrent(2, 3), nn.Conv1d(3, 3, 1))
+    assert not differentiates_data(data)
+    assert not differentiates_data(hidden(data))
+    assert not differentiates_data(next(hidden.parameters()))
+    data.requires_grad_()
+    assert differentiates_data(data)
+    assert differentiates_data(data.transpose(1, 2))
+    assert differentiates_data(hidden(data))
+    assert not differentiates_data(hidden(data.detach()))
+    assert not differentiates_data(hidden(data).detach())
+
+
+class OnGPU(torch.Tensor):
+    """A tensor that says that it lies on a GPU."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("wanted", "enabled"), [(False, True), (True, False)])
+def test_on_a_gpu_cudnn_is_left_out_where_data_are_differentiated(wanted, enabled):
+    network, rows, seen = GRU(hidden=3, n_layers=2, n_channels=2, length=5, n_outputs=1), torch.randn(4, 2, 5), []
+    for layer in network.hidden:
+        layer.gru.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
+    network(rows.as_subclass(OnGPU).requires_grad_(wanted))
+    assert seen == [enabled] * 2
+    assert torch.backends.cudnn.enabled
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU in this machine")
+@pytest.mark.parametrize("training", [True, False])
+def test_second_derivatives_of_a_recurrent_network_are_the_same_on_a_gpu(training):
+    network = GRU(hidden=3, n_layers=2, n_channels=2, length=5, n_outputs=1).double().train(training)
+    rows, found = torch.randn(4, 2, 5, dtype=torch.float64), []
+    for device in ("cpu", "cuda"):
+        own, seen = copy.deepcopy(network).to(device), rows.to(device).requires_grad_()
+        (slope,) = torch.autograd.grad(own(seen).square().sum(), seen, create_graph=True)
+        slope.square().sum().backward()
+        found.append([weights.grad.cpu() for weights in own.parameters() if weights.grad is not None])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
 
 
 def test_a_residual_adds_body_and_shortcut():

@@ -21,13 +21,6 @@ BUILDERS = {
 every_builder = pytest.mark.parametrize("builder", BUILDERS.values(), ids=BUILDERS)
 
 
-@pytest.fixture(autouse=True)
-def seeded_and_restored():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def size(network):
     return sum(weights.numel() for weights in network.parameters())
 
@@ -115,6 +108,8 @@ def test_parameter_counts_are_exact(network, expected):
 def test_sizes_and_keywords_build_the_same_network():
     listed, built = MLP((6, 4, 2)), MLP(hidden=4, n_channels=2, length=3, n_outputs=2)
     assert repr(listed) == repr(built) == repr(MLP(np.array([6, 4, 2]), n_channels=2, length=3, n_outputs=2))
+    assert repr(listed) == repr(MLP((6, 4, 2), hidden=[4]))
+    assert repr(MLP((6, 64, 32, 2))) == repr(MLP(n_channels=6, n_outputs=2))
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"])
@@ -175,6 +170,42 @@ def test_a_block_is_relu_of_input_and_two_convolutions():
     torch.testing.assert_close(network.blocks(rows), torch.relu(rows + inner), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("builder", [MLP, Autoencoder], ids=["mlp", "dense"])
+def test_windows_may_be_flat_as_the_package_flattens_them(builder):
+    windows = torch.randn(4, 6, 3)  # (n_windows, window, n_channels)
+    network = builder(n_channels=3, length=6, n_outputs=18)
+    assert torch.equal(network(windows.mT), network(windows.flatten(1)))
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolutional"])
+def test_an_autoencoder_writes_in_the_order_in_which_it_reads(kind):
+    """Swapping two channels of everything, or two steps of the dense kind, is swapping the entries of flat windows."""
+    network = Autoencoder(kind=kind, hidden=(), bottleneck=4, n_channels=2, length=3, n_outputs=6).double()
+    windows = torch.randn(4, 3, 2, dtype=torch.float64)
+    with torch.no_grad():  # code and outputs are sums of entries (t, c): the first two steps of channel 1
+        read, write = (part[i] for part, i in ((network.encoder, -1), (network.decoder, 0)))
+        for weights in network.parameters():
+            weights.zero_()
+        if kind == "dense":
+            read.weight[:2] = torch.eye(6, dtype=torch.float64)[[1, 3]]
+        else:  # behind the convolutions windows are still (channels, length)
+            read.weight[:2] = torch.eye(6, dtype=torch.float64)[[3, 4]]
+        write.weight.copy_(read.weight.mT)
+    expected = torch.zeros_like(windows)
+    expected[:, :2, 1] = windows[:, :2, 1]
+    assert torch.equal(network(windows.mT), expected.flatten(1))
+
+
+@every_builder
+def test_a_slice_is_a_chain_of_the_same_parts(builder):
+    network, rows = builder(n_channels=3, length=9, n_outputs=2), torch.randn(4, 3, 9)
+    inner = network[:-1]
+    assert type(inner) is nn.Sequential
+    assert [name for name, _ in inner.named_children()] == [name for name, _ in network.named_children()][:-1]
+    assert torch.equal(network[-1](inner(rows)), network(rows))
+    assert network[0] is inner[0]
+
+
 @pytest.mark.parametrize("kind", ["dense", "convolutional"])
 def test_an_autoencoder_without_a_squeeze_learns_windows_as_the_package_flattens_them(kind):
     windows = torch.randn(16, 6, 2)  # (n_windows, window, n_channels)
@@ -228,6 +259,8 @@ def test_dropout_stands_between_the_layers_and_before_the_head():
         (partial(MLP, (3,)), r"sizes must be at least two numbers, got \(3,\)"),
         (partial(MLP, (3, 0, 1)), r"sizes must be an integer of at least 1, got 0"),
         (partial(MLP, (3, 4, 1), n_channels=2, length=2), r"sizes\[0\] must be n_channels \* length = 4, got 3"),
+        (partial(MLP, (3, 4, 1), hidden=5), r"hidden must be sizes\[1:-1\] = \(4,\), got 5\. Leave out one"),
+        (partial(MLP, (3, 64, 1), hidden=(64, 32)), r"hidden must be sizes\[1:-1\] = \(64,\), got \(64, 32\)"),
         (partial(MLP, (3, 4, 1), n_outputs=2), r"sizes\[-1\] must be n_outputs = 2, got 1"),
         (partial(MLP, n_channels=3), r"n_outputs must be an integer where sizes is None, got None"),
         (partial(MLP, n_outputs=3), r"n_channels must be an integer where sizes is None, got None"),

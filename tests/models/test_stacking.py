@@ -1,5 +1,6 @@
 """A stack of networks is each network run alone: values, gradients, features and masks."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -73,13 +74,6 @@ every_network = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def seeded_and_restored():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def networks_of(builder, n=N):
     return [builder(n_channels=CHANNELS, length=LENGTH, n_outputs=2).double().train() for _ in range(n)]
 
@@ -144,6 +138,7 @@ def test_a_module_without_a_rule_is_the_only_one_mapped():
 def test_networks_may_see_the_same_rows(builder):
     networks, rows = networks_of(builder), windows(1)
     parameters = stack_parameters(networks)
+    set_noise(networks[0], key=5, step=2)
     expanded, _ = stacked_forward(networks[0], parameters, rows.expand(N, -1, -1, -1))
     copied, _ = stacked_forward(networks[0], parameters, rows.repeat(N, 1, 1, 1))
     torch.testing.assert_close(expanded, copied, **TOLERANCE)
@@ -155,6 +150,14 @@ def test_without_keys_all_networks_have_the_mask_of_the_template(builder):
     set_noise(network, key=5, step=2)
     prediction, _ = stacked_forward(network, stack_parameters([network] * 2), rows.expand(2, -1, -1, -1))
     torch.testing.assert_close(prediction, network(rows[0]).expand(2, -1, -1), **TOLERANCE)
+
+
+def test_without_noise_torch_drops_in_a_stack_too():
+    networks, rows = networks_of(NETWORKS["mlp"]), windows(1).expand(2, -1, -1, -1)
+    parameters = stack_parameters([networks[0]] * 2)
+    first, second = (stacked_forward(networks[0], parameters, rows)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
 
 
 def test_the_template_lends_no_weights():
@@ -274,6 +277,60 @@ class Branching(nn.Module):
 )
 def test_what_cannot_be_stacked_is_told(layer):
     assert not can_stack(nn.Sequential(layer, nn.Flatten(), nn.Linear(CHANNELS * LENGTH, 1)).double(), windows(1)[0])
+
+
+class Ageing(nn.Module):
+    """Works, and says that it will not for ever."""
+
+    def forward(self, inputs):
+        warnings.warn("of old age", FutureWarning, stacklevel=2)
+        return 2.0 * inputs
+
+
+def test_warnings_of_a_module_do_not_matter():
+    network = nn.Sequential(Ageing(), nn.Flatten(), nn.Linear(CHANNELS * LENGTH, 1)).double()
+    assert can_stack(network, windows(1)[0])
+
+
+class Failing(nn.Module):
+    def forward(self, inputs):
+        raise LookupError("whatever")
+
+
+def test_what_fails_cannot_be_stacked():
+    assert not can_stack(nn.Sequential(Failing(), nn.Linear(LENGTH, 1)).double(), windows(1)[0])
+
+
+class InPlace(nn.Module):
+    """Overwrites what its first layer gave without telling."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(LENGTH, 4), nn.Linear(4, 1)
+
+    def forward(self, inputs):
+        return self.second(self.first(inputs).relu_())
+
+
+def _in_place():
+    return nn.Sequential(nn.Linear(LENGTH, 4), nn.ReLU(inplace=True), nn.Linear(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("build", "layer"),
+    [(_in_place, "0"), (InPlace, "first"), (lambda: nn.Sequential(InPlace()), "0.first")],
+    ids=["by rules", "mapped", "mapped inside"],
+)
+def test_features_are_not_overwritten_by_what_comes_behind(build, layer):
+    networks, inputs = [build().double() for _ in range(N)], windows()
+    parameters = leaves(networks)
+    _, features = stacked_forward(networks[0], parameters, inputs, [layer])
+    features[layer].sum().backward()
+    for i, network in enumerate(networks):
+        own = network.get_submodule(layer)
+        torch.testing.assert_close(features[layer][i], own(inputs[i]), **TOLERANCE)
+        own(inputs[i]).sum().backward()
+        torch.testing.assert_close(parameters[f"{layer}.weight"].grad[i], own.weight.grad, **TOLERANCE)
 
 
 def test_second_derivatives_pass_through_a_stack():

@@ -71,6 +71,80 @@ def test_without_names_nothing_is_hooked():
     assert features == {}
 
 
+@pytest.mark.parametrize("layers", [None, 3])
+def test_no_list_of_names_is_refused_in_words(layers):
+    with pytest.raises(TypeError, match=rf"layers must be names of layers, got {layers}\. Pass a list"):
+        tapped(MLP((4, 3, 2)), layers).__enter__()
+
+
+class Giving(nn.Module):
+    """Gives what it is told beside its input."""
+
+    def __init__(self, give):
+        super().__init__()
+        self.inner = nn.Identity()
+        self.give = give
+
+    def forward(self, inputs):
+        return self.give(self.inner(inputs))
+
+
+@pytest.mark.parametrize(
+    ("give", "kind"),
+    [(lambda t: {"state": t}, "dict"), (lambda t: ("state", t), "tuple"), (lambda t: (), "tuple"), (str, "str")],
+)
+def test_a_layer_that_gives_no_tensor_is_refused_in_words(give, kind):
+    network = nn.Sequential(Giving(give))
+    message = rf"layers must be layers that give a tensor, got '0', which gives {kind}\. Name a layer inside"
+    with pytest.raises(TypeError, match=message), tapped(network, ["0"]):
+        network(torch.ones(2))
+    assert hooks(network) == 0
+    with tapped(network, ["0.inner"]) as features:
+        network(torch.ones(2))
+    assert torch.equal(features["0.inner"], torch.ones(2))
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_what_an_activation_in_place_overwrites_is_kept_as_it_was(context):
+    network, rows = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 1)), torch.randn(5, 4)
+    with context(), tapped(network, ["0", "1"]) as features:
+        network(rows)
+    assert torch.equal(features["0"], network[0](rows))
+    assert torch.equal(features["1"], network[0](rows).relu())
+
+
+def test_a_loss_on_what_is_overwritten_has_the_gradient_of_what_was():
+    network, rows = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True)), torch.randn(5, 4)
+    with tapped(network, ["0"]) as features:
+        network(rows)
+    (gradient,) = torch.autograd.grad(features["0"].sum(), network[0].weight)
+    torch.testing.assert_close(gradient, rows.sum(dim=0).expand(3, -1))
+
+
+class InPlace(nn.Module):
+    """Overwrites what its first layer gave without telling."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, inputs):
+        return self.second(self.first(inputs).relu_())
+
+
+def test_what_is_overwritten_unannounced_is_refused_in_words():
+    network, rows = InPlace(), torch.randn(5, 4)
+    message = r"layers must be layers whose outputs last, got 'first', overwritten in place\. Use e\.g\. relu instead"
+    with pytest.raises(ValueError, match=message), tapped(network, ["first"]):
+        network(rows)
+    assert hooks(network) == 0
+    with tapped(network, ["second"]) as features:
+        assert network(rows) is features["second"]
+    with tapped(network, ["first"], copies=True) as features:
+        network(rows)
+    assert torch.equal(features["first"], network.first(rows))
+
+
 def test_names_are_those_of_named_modules():
     assert layer_names(MLP((4, 3, 2))) == ["head", "hidden", "hidden.0", "hidden.1", "hidden.2"]
     assert layer_names(nn.Identity()) == []
