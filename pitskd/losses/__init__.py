@@ -26,6 +26,7 @@ from pitskd.losses.relation import (
     NeuronSelectivity,
     RelationalAngle,
     RelationalDistance,
+    SingularValues,
     SingularVectors,
 )
 from pitskd.losses.response import (
@@ -60,6 +61,7 @@ __all__ = [
     "ResponseLoss",
     "SelfAttention",
     "Signals",
+    "SingularValues",
     "SingularVectors",
     "SoftCrossEntropy",
     "SoftTargets",

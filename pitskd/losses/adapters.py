@@ -146,7 +146,7 @@ class Paraphraser(nn.Module):
     def reconstruction(self, teacher: Signals) -> Tensor:
         """Return the mean squared error with which features can be written back; least of all in stage one."""
         features = teacher.features[self.layer].detach()
-        return hint(self.decoder(self(features, teacher.mask)), features, teacher.mask)
+        return hint(self.decoder(self(features, teacher.mask)), features, mask=teacher.mask)
 
 
 class _Convolution(nn.Module):

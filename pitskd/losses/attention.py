@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pitskd._validation import check_choice, wrong
-from pitskd.losses._signals import both_features, check_layer, check_names, features_of, hard_loss, mask_of
+from pitskd.losses._signals import LayerPair, check_names, features_of, hard_loss, mask_of
 from pitskd.losses.base import DistillationLoss, Signals
 from pitskd.losses.functional import attention as functional
 
@@ -18,7 +18,7 @@ _MODES = ("mse", "norm")
 _STEP = "Take names of network.named_modules(), e.g. ('blocks.0', 'blocks.1')."
 
 
-class AttentionTransfer(DistillationLoss):
+class AttentionTransfer(LayerPair):
     """Make the student look at the steps at which the teacher looks.
 
     Parameters
@@ -48,22 +48,12 @@ class AttentionTransfer(DistillationLoss):
     """
 
     def __init__(self, student_layer: str, teacher_layer: str, mode: str = "mse"):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
+        super().__init__(student_layer, teacher_layer)
         self.mode = check_choice("mode", mode, _MODES, "Use 'norm' for the distance as published.")
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
 
-    def __call__(
-        self,
-        student: Signals,
-        teacher: Signals,
-        adapter: nn.Module | None = None,
-        paraphraser: nn.Module | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Compare where both layers are active on one batch."""
-        own, taught = both_features(student, self.student_layer, teacher, self.teacher_layer)
-        return functional.attention_transfer(own, taught, self.mode, mask_of(student, teacher))
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare where both layers are active."""
+        return functional.attention_transfer(own, taught, self.mode, mask=mask)
 
 
 class GradientAttention(DistillationLoss):
@@ -77,13 +67,14 @@ class GradientAttention(DistillationLoss):
     Raises
     ------
     ValueError
-        If there are no targets, inputs require no gradient, or `mode` is unknown.
+        If there are no targets or not as many as outputs, inputs require no gradient, or `mode` is unknown.
 
     Notes
     -----
-    The error is cross-entropy for class indices, else the squared error where targets are known; the student's gradient
-    with respect to its inputs is differentiated again. `pitskd.losses.functional.gradient_attention` says how it
-    departs from [1]. Not for stacks of students.
+    The error is the plain one, whatever the networks are trained on: cross-entropy for class indices, without weights
+    of classes, else the squared error where targets are known, so that networks of quantiles are refused. The student's
+    gradient with respect to its inputs is differentiated again. `pitskd.losses.functional.gradient_attention` says how
+    it departs from [1]. Not for stacks of students.
 
     References
     ----------
@@ -101,6 +92,16 @@ class GradientAttention(DistillationLoss):
     def __init__(self, mode: str = "mse"):
         self.mode = check_choice("mode", mode, _MODES, "Use 'norm' for the norm of the difference.")
 
+    def adapter(self, student: Signals, teacher: Signals) -> None:
+        """Check that both networks have the outputs that one error compares with targets; there is no adapter."""
+        n_own, n_taught = student.prediction.shape[-1], teacher.prediction.shape[-1]
+        if n_own != n_taught:
+            step = "Give both networks one output per target or class; for quantiles choose another loss."
+            raise wrong("student", f"a network of {n_taught} outputs, as many as the teacher or targets", n_own, step)
+        targets = _targets(student, teacher)
+        if targets is not None:
+            hard_loss(student.prediction.detach(), targets)
+
     def __call__(
         self,
         student: Signals,
@@ -110,20 +111,24 @@ class GradientAttention(DistillationLoss):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Compare the gradients of both errors on one batch."""
-        targets = teacher.targets if student.targets is None else student.targets
+        targets = _targets(student, teacher)
         if targets is None:
             step = "Put the hard targets of the batch into the student's signals."
             raise wrong("targets", "class indices or values", None, step)
         own = _gradient("student", student, targets, create_graph=True)
         taught = _gradient("teacher", teacher, targets, create_graph=False)
-        return functional.gradient_attention(own, taught, self.mode, mask_of(student, teacher))
+        return functional.gradient_attention(own, taught, self.mode, mask=mask_of(student, teacher))
+
+
+def _targets(student: Signals, teacher: Signals) -> Tensor | None:
+    return teacher.targets if student.targets is None else student.targets
 
 
 def _gradient(owner: str, signals: Signals, targets: Tensor, create_graph: bool) -> Tensor:
     if signals.inputs is None:
         step = "Pass a network; other models have no gradient."
         raise wrong(owner, "a network whose inputs are known", "none", step)
-    return functional.input_gradient(hard_loss(signals.prediction, targets), signals.inputs, create_graph)
+    return functional.input_gradient(hard_loss(signals.prediction, targets), signals.inputs, create_graph=create_graph)
 
 
 class SelfAttention(DistillationLoss):
@@ -174,5 +179,7 @@ class SelfAttention(DistillationLoss):
     ) -> Tensor:
         """Compare successive layers of the student on one batch."""
         maps = [features_of("student", student, layer) for layer in self.student_layers]
-        losses = [functional.self_attention(shallow, deep, self.mode, student.mask) for shallow, deep in pairwise(maps)]
+        losses = [
+            functional.self_attention(shallow, deep, self.mode, mask=student.mask) for shallow, deep in pairwise(maps)
+        ]
         return torch.stack(losses).mean()

@@ -175,7 +175,8 @@ class ResponseLoss(_Configured, ABC):
         targets : Tensor, optional
             Class indices (...) of an integer type, or probabilities or values (..., n_outputs).
         temperature : float or Tensor, default=1.0
-            Above 0; a tensor is broadcast to the leading axes, e.g. (n_students, 1) for rows (n_students, batch).
+            Above 0; a tensor is broadcast to the leading axes, e.g. (n_students, 1) for rows (n_students, batch), and
+            its values are checked by the caller.
 
         Returns
         -------

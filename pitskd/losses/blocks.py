@@ -37,8 +37,8 @@ class BlockImitation(DistillationLoss):
 
     Notes
     -----
-    Mean of squared differences over all elements. It reaches the weights of this block only; [1] adds it for all blocks
-    to the distillation of predictions. Not for stacks of students.
+    Mean of squared differences over all elements. It reaches the weights of this block only, and none of its buffers;
+    [1] adds it for all blocks to the distillation of predictions. Not for stacks of students.
 
     References
     ----------
@@ -89,7 +89,10 @@ class BlockImitation(DistillationLoss):
         """Run the student's block on the teacher's features of one batch."""
         fed = features_of("teacher", teacher, self.teacher_input).detach()
         wanted = features_of("teacher", teacher, self.teacher_block)
-        return hint(_first(self._block(student)(fed)), wanted, mask_of(student, teacher))
+        block = self._block(student)
+        # Statistics of the teacher's features, as of a batch norm, shall not become the student's.
+        buffers = {name: buffer.clone() for name, buffer in block.named_buffers()}
+        return hint(_first(torch.func.functional_call(block, buffers, (fed,))), wanted, mask=mask_of(student, teacher))
 
     def _block(self, student: Signals) -> nn.Module:
         if student.network is None:
@@ -108,13 +111,14 @@ class WeightMatching(DistillationLoss):
     Parameters
     ----------
     student_parameters, teacher_parameters : sequence of str, default=None
-        Names as in ``network.named_parameters()``, pair by pair; both or neither. None: all names that both networks
-        have with equal shapes.
+        Names as in ``network.named_parameters()``, pair by pair; both or neither. None: all weights of the student,
+        each with that of its name in the teacher.
 
     Raises
     ------
     ValueError
-        If names are unknown or not equally many, shapes differ, or nothing can be paired.
+        If names are unknown or not equally many, or shapes differ; without names, if the teacher lacks a weight of the
+        student.
 
     Notes
     -----
@@ -124,7 +128,7 @@ class WeightMatching(DistillationLoss):
     Examples
     --------
     >>> loss = WeightMatching()
-    >>> student = Signals(torch.zeros(1, 1), parameters={"head.bias": torch.zeros(2), "own": torch.zeros(9)})
+    >>> student = Signals(torch.zeros(1, 1), parameters={"head.bias": torch.zeros(2)})
     >>> loss(student, Signals(torch.zeros(1, 1), parameters={"head.bias": torch.ones(2)}))
     tensor(1.)
     """
@@ -161,12 +165,13 @@ class WeightMatching(DistillationLoss):
     def _pairs(self, student: Signals, teacher: Signals) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if self.student_parameters is not None and self.teacher_parameters is not None:
             return self.student_parameters, self.teacher_parameters
-        own, taught = student.parameters, teacher.parameters
-        common = tuple(name for name, weights in own.items() if name in taught and taught[name].shape == weights.shape)
-        if not common:
+        shapes = {name: weights.shape for name, weights in teacher.parameters.items()}
+        alone = [name for name, weights in student.parameters.items() if shapes.get(name) != weights.shape]
+        if alone or not student.parameters:
             step = "Name pairs of equal shape as student_parameters and teacher_parameters."
-            raise wrong("teacher", "a network that shares a name and shape of weights with the student", "none", step)
-        return common, common
+            got = f"one without {', '.join(map(repr, alone[:40]))}" if alone else "a student without weights"
+            raise wrong("teacher", "a network with every weight of the student, by name and shape", got, step)
+        return tuple(student.parameters), tuple(student.parameters)
 
 
 def _check_names(name: str, names: tuple[str, ...] | None) -> tuple[str, ...] | None:

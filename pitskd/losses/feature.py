@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pitskd._validation import check_fraction, check_positive, check_strength, wrong
-from pitskd.losses._signals import as_features, both_features, check_layer, made, mask_of, n_channels
+from pitskd.losses._signals import LayerPair, as_features, both_features, check_layer, made, mask_of, n_channels
 from pitskd.losses.adapters import ChannelAdapter, Paraphraser, SplitTranslator, Translator
 from pitskd.losses.base import DistillationLoss, Signals
 from pitskd.losses.functional import features as functional
@@ -20,7 +20,7 @@ from pitskd.losses.functional import features as functional
 __all__ = ["ActivationBoundary", "FactorTransfer", "FitNetHint", "InheritanceExploration"]
 
 
-class FitNetHint(DistillationLoss):
+class FitNetHint(LayerPair):
     """Match one hidden layer of the student to one of the teacher, through a linear adapter if channels differ.
 
     Parameters
@@ -28,7 +28,8 @@ class FitNetHint(DistillationLoss):
     student_layer, teacher_layer : str
         Names as in ``network.named_modules()``; features (batch, channels, length) or (batch, units).
     weight_decay : float, default=0.0
-        At least 0. Penalty on the adapter's weights only, added to the loss. Unit: 1 / (squared weight).
+        At least 0. Penalty on the adapter's weights only, added to the loss; above 0 there is an adapter for equal
+        channels too. Unit: 1 / (squared weight).
 
     Raises
     ------
@@ -54,15 +55,14 @@ class FitNetHint(DistillationLoss):
     """
 
     def __init__(self, student_layer: str, teacher_layer: str, weight_decay: float = 0.0):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
+        super().__init__(student_layer, teacher_layer)
         self.weight_decay = check_strength("weight_decay", weight_decay, "Use 0.0 for none.")
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
         self.stackable = weight_decay == 0.0
 
     def adapter(self, student: Signals, teacher: Signals) -> nn.Module | None:
-        """Make a 1x1 convolution, or None for equal channels."""
-        return channel_adapter(student, self.student_layer, teacher, self.teacher_layer)
+        """Make a 1x1 convolution, or None for equal channels without weight decay."""
+        always = self.weight_decay > 0.0
+        return channel_adapter(student, self.student_layer, teacher, self.teacher_layer, always=always)
 
     def __call__(
         self,
@@ -73,14 +73,17 @@ class FitNetHint(DistillationLoss):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Compare both layers on one batch."""
-        own, taught = adapted_pair(student, self.student_layer, teacher, self.teacher_layer, adapter)
-        loss = functional.hint(own, taught, mask_of(student, teacher))
-        if adapter is None or self.weight_decay == 0.0:
+        loss = super().__call__(student, teacher, adapter, paraphraser, generator)
+        if self.weight_decay == 0.0:
             return loss
-        return loss + self.weight_decay * adapter.get_parameter("weight").square().sum()
+        return loss + self.weight_decay * made("adapter", adapter, self).get_parameter("weight").square().sum()
+
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare both layers."""
+        return functional.hint(own, taught, mask=mask)
 
 
-class ActivationBoundary(DistillationLoss):
+class ActivationBoundary(LayerPair):
     """Make the student's units active where the teacher's are: a start from which the task is learnt sooner.
 
     Parameters
@@ -112,26 +115,16 @@ class ActivationBoundary(DistillationLoss):
     """
 
     def __init__(self, student_layer: str, teacher_layer: str, margin: float = 1.0):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
+        super().__init__(student_layer, teacher_layer)
         self.margin = check_positive("margin", margin, "Use 1.0.")
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
 
     def adapter(self, student: Signals, teacher: Signals) -> nn.Module | None:
         """Make a 1x1 convolution, or None for equal channels."""
         return channel_adapter(student, self.student_layer, teacher, self.teacher_layer)
 
-    def __call__(
-        self,
-        student: Signals,
-        teacher: Signals,
-        adapter: nn.Module | None = None,
-        paraphraser: nn.Module | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Compare both layers on one batch."""
-        own, taught = adapted_pair(student, self.student_layer, teacher, self.teacher_layer, adapter)
-        return functional.activation_boundary(own, taught, self.margin, mask_of(student, teacher))
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare both layers."""
+        return functional.activation_boundary(own, taught, self.margin, mask=mask)
 
 
 class FactorTransfer(DistillationLoss):
@@ -199,7 +192,7 @@ class FactorTransfer(DistillationLoss):
         mask = mask_of(student, teacher)
         translated = made("adapter", adapter, self)(own, mask)
         factor = made("paraphraser", paraphraser, self)(taught.detach(), mask)
-        return functional.factor_transfer(translated, factor, mask)
+        return functional.factor_transfer(translated, factor, mask=mask)
 
 
 class InheritanceExploration(DistillationLoss):
@@ -270,24 +263,20 @@ class InheritanceExploration(DistillationLoss):
         mask = mask_of(student, teacher)
         inheriting, exploring = made("adapter", adapter, self)(own, mask)
         factor = made("paraphraser", paraphraser, self)(taught.detach(), mask)
-        loss = functional.inheritance(inheriting, factor, mask)
+        loss = functional.inheritance(inheriting, factor, mask=mask)
         if self.exploration_weight == 0.0:
             return loss
-        return loss + self.exploration_weight * functional.exploration(exploring, factor, mask)
+        return loss + self.exploration_weight * functional.exploration(exploring, factor, mask=mask)
 
 
-def channel_adapter(student: Signals, student_layer: str, teacher: Signals, teacher_layer: str) -> nn.Module | None:
-    """Make a 1x1 convolution between two layers, or None for equal channels."""
+def channel_adapter(
+    student: Signals, student_layer: str, teacher: Signals, teacher_layer: str, *, always: bool = False
+) -> nn.Module | None:
+    """Make a 1x1 convolution between two layers, or, unless always, None for equal channels."""
     own, taught = n_channels("student", student, student_layer), n_channels("teacher", teacher, teacher_layer)
-    return None if own == taught else as_features(ChannelAdapter(own, taught), "student", student, student_layer)
-
-
-def adapted_pair(
-    student: Signals, student_layer: str, teacher: Signals, teacher_layer: str, adapter: nn.Module | None
-) -> tuple[Tensor, Tensor]:
-    """Return the features of two layers, the student's through its adapter."""
-    own, taught = both_features(student, student_layer, teacher, teacher_layer)
-    return (own if adapter is None else adapter(own)), taught
+    if own == taught and not always:
+        return None
+    return as_features(ChannelAdapter(own, taught), "student", student, student_layer)
 
 
 def check_rate(name: str, rate: float) -> float:

@@ -9,20 +9,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pitskd._validation import check_integer, wrong
-from pitskd.losses._signals import both_features, check_layer, check_names, features_of, mask_of
+from pitskd._validation import check_integer
+from pitskd.losses._signals import LayerPair, check_names, features_of, mask_of
 from pitskd.losses.adapters import PairAdapter
 from pitskd.losses.base import DistillationLoss, Signals
 from pitskd.losses.feature import channel_adapter
 from pitskd.losses.functional import relations as functional
-from pitskd.losses.functional.spectra import singular_vectors
+from pitskd.losses.functional._rows import check_bool
+from pitskd.losses.functional.spectra import singular_values, singular_vectors
 
-__all__ = ["FlowOfSolution", "NeuronSelectivity", "RelationalAngle", "RelationalDistance", "SingularVectors"]
+__all__ = [
+    "FlowOfSolution",
+    "NeuronSelectivity",
+    "RelationalAngle",
+    "RelationalDistance",
+    "SingularValues",
+    "SingularVectors",
+]
 
 _STEP = "Take names of network.named_modules(), e.g. ('blocks.0', 'blocks.1')."
 
 
-class NeuronSelectivity(DistillationLoss):
+class NeuronSelectivity(LayerPair):
     """Make the student's channels select the patterns over time that the teacher's do, in any order.
 
     Parameters
@@ -50,22 +58,9 @@ class NeuronSelectivity(DistillationLoss):
     NeuronSelectivity(student_layer='blocks.0', teacher_layer='blocks.2')
     """
 
-    def __init__(self, student_layer: str, teacher_layer: str):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
-
-    def __call__(
-        self,
-        student: Signals,
-        teacher: Signals,
-        adapter: nn.Module | None = None,
-        paraphraser: nn.Module | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Compare the channels of both layers on one batch."""
-        own, taught = both_features(student, self.student_layer, teacher, self.teacher_layer)
-        return functional.neuron_selectivity(own, taught, mask_of(student, teacher))
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare the channels of both layers."""
+        return functional.neuron_selectivity(own, taught, mask=mask)
 
 
 class FlowOfSolution(DistillationLoss):
@@ -120,10 +115,10 @@ class FlowOfSolution(DistillationLoss):
         own = tuple(features_of("student", student, layer) for layer in self.student_layers)
         taught = tuple(features_of("teacher", teacher, layer) for layer in self.teacher_layers)
         own = own if adapter is None else adapter(own)
-        return functional.fsp(own, taught, mask_of(student, teacher))  # type: ignore[arg-type]
+        return functional.fsp(own, taught, mask=mask_of(student, teacher))  # type: ignore[arg-type]
 
 
-class RelationalDistance(DistillationLoss):
+class RelationalDistance(LayerPair):
     """Make windows lie near each other for the student where they do for the teacher.
 
     Parameters
@@ -157,25 +152,15 @@ class RelationalDistance(DistillationLoss):
     """
 
     def __init__(self, student_layer: str, teacher_layer: str, squared: bool = False, normalise: bool = True):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
-        self.squared, self.normalise = _check_bool("squared", squared), _check_bool("normalise", normalise)
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
+        super().__init__(student_layer, teacher_layer)
+        self.squared, self.normalise = check_bool("squared", squared), check_bool("normalise", normalise)
 
-    def __call__(
-        self,
-        student: Signals,
-        teacher: Signals,
-        adapter: nn.Module | None = None,
-        paraphraser: nn.Module | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Compare the distances of both layers on one batch."""
-        own, taught = both_features(student, self.student_layer, teacher, self.teacher_layer)
-        return functional.relational_distance(own, taught, self.squared, self.normalise, mask_of(student, teacher))
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare the distances of both layers."""
+        return functional.relational_distance(own, taught, squared=self.squared, normalise=self.normalise, mask=mask)
 
 
-class RelationalAngle(DistillationLoss):
+class RelationalAngle(LayerPair):
     """Make triples of windows form the angles for the student that they form for the teacher.
 
     Parameters
@@ -206,28 +191,18 @@ class RelationalAngle(DistillationLoss):
     """
 
     def __init__(self, student_layer: str, teacher_layer: str, max_triples: int | None = None):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
+        super().__init__(student_layer, teacher_layer)
         if max_triples is not None:
             max_triples = check_integer("max_triples", max_triples, minimum=1, step="Pass None for all triples.")
         self.max_triples = max_triples
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
         self.stackable = max_triples is None
 
-    def __call__(
-        self,
-        student: Signals,
-        teacher: Signals,
-        adapter: nn.Module | None = None,
-        paraphraser: nn.Module | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Compare the angles of both layers on one batch."""
-        own, taught = both_features(student, self.student_layer, teacher, self.teacher_layer)
-        return functional.relational_angle(own, taught, self.max_triples, generator, mask_of(student, teacher))
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare the angles of both layers."""
+        return functional.relational_angle(own, taught, max_triples=self.max_triples, generator=generator, mask=mask)
 
 
-class SingularVectors(DistillationLoss):
+class SingularVectors(LayerPair):
     """Make the strongest patterns over time of the student's features those of the teacher's.
 
     Parameters
@@ -258,25 +233,44 @@ class SingularVectors(DistillationLoss):
     """
 
     def __init__(self, student_layer: str, teacher_layer: str, n_vectors: int = 1):
-        self.student_layer = check_layer("student_layer", student_layer)
-        self.teacher_layer = check_layer("teacher_layer", teacher_layer)
+        super().__init__(student_layer, teacher_layer)
         self.n_vectors = check_integer("n_vectors", n_vectors, minimum=1, step="Use 1 for the strongest pattern.")
-        self.student_layers, self.teacher_layers = (student_layer,), (teacher_layer,)
 
-    def __call__(
-        self,
-        student: Signals,
-        teacher: Signals,
-        adapter: nn.Module | None = None,
-        paraphraser: nn.Module | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Compare the patterns of both layers on one batch."""
-        own, taught = both_features(student, self.student_layer, teacher, self.teacher_layer)
-        return singular_vectors(own, taught, self.n_vectors, mask_of(student, teacher))
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare the patterns of both layers."""
+        return singular_vectors(own, taught, n_vectors=self.n_vectors, mask=mask)
 
 
-def _check_bool(name: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise wrong(name, "True or False", value, "Pass a bool.", TypeError)
-    return value
+class SingularValues(LayerPair):
+    """Make the student's features hold as many independent patterns over time, of the strengths, as the teacher's.
+
+    Parameters
+    ----------
+    student_layer, teacher_layer : str
+        Names as in ``network.named_modules()``; features (batch, channels, length), length above 1 to have an effect.
+    n_values : int, default=4
+        Number of largest singular values that are compared.
+
+    Raises
+    ------
+    ValueError
+        If a network gives no features of that layer, or `n_values` is below 1.
+
+    Notes
+    -----
+    `pitskd.losses.functional.singular_values`, a companion of `SingularVectors` without a paper of its own. Channels
+    may differ, so that there is no adapter.
+
+    Examples
+    --------
+    >>> SingularValues("blocks.0", "blocks.2", n_values=2)
+    SingularValues(student_layer='blocks.0', teacher_layer='blocks.2', n_values=2)
+    """
+
+    def __init__(self, student_layer: str, teacher_layer: str, n_values: int = 4):
+        super().__init__(student_layer, teacher_layer)
+        self.n_values = check_integer("n_values", n_values, minimum=1, step="Use 4.")
+
+    def compare(self, own: Tensor, taught: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Compare the strengths of the patterns of both layers."""
+        return singular_values(own, taught, n_values=self.n_values, mask=mask)

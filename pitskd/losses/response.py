@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from pitskd._validation import check_fraction, check_strength, wrong
 from pitskd.losses import functional
 from pitskd.losses.base import ResponseLoss
+from pitskd.losses.functional._rows import check_bool
 from pitskd.losses.functional.quantiles import check_quantiles
 
 __all__ = [
@@ -66,7 +68,7 @@ class SoftCrossEntropy(ResponseLoss):
     References
     ----------
     .. [1] Lopez-Paz, Bottou, Schoelkopf, Vapnik (2016). Unifying distillation and privileged information. ICLR.
-       arXiv:1511.03643, eq. (6).
+       arXiv:1511.03643, section 4.
 
     Examples
     --------
@@ -120,6 +122,11 @@ class LogitRegression(ResponseLoss):
     centre : bool, default=False
         Compare up to a constant per row, which no probability depends on.
 
+    Raises
+    ------
+    TypeError
+        If `centre` is no bool.
+
     Notes
     -----
     Mean of squares over classes; half of it, centred, is the limit of `SoftTargets` at high temperature. The
@@ -137,7 +144,7 @@ class LogitRegression(ResponseLoss):
     """
 
     def __init__(self, centre: bool = False) -> None:
-        self.centre = centre
+        self.centre = check_bool("centre", centre)
 
     def rows(
         self,
@@ -147,7 +154,9 @@ class LogitRegression(ResponseLoss):
         temperature: float | Tensor = 1.0,
     ) -> Tensor:
         """Compute the squared error of every row."""
-        return functional.logit_regression(student_logits, _taught(teacher_logits), self.centre, reduction="none")
+        return functional.logit_regression(
+            student_logits, _taught(teacher_logits), centre=self.centre, reduction="none"
+        )
 
 
 class LabelSmoothing(ResponseLoss):
@@ -278,7 +287,9 @@ class VirtualTeacher(ResponseLoss):
         temperature: float | Tensor = 1.0,
     ) -> Tensor:
         """Compute T^2 KL(made-up teacher || student) of every row."""
-        return functional.virtual_teacher(student_logits, _labelled(targets), temperature, self.mass, reduction="none")
+        return functional.virtual_teacher(
+            student_logits, _labelled(targets), temperature, mass=self.mass, reduction="none"
+        )
 
 
 class Pinball(ResponseLoss):
@@ -341,7 +352,7 @@ class TrustedRows(ResponseLoss):
 
     Notes
     -----
-    Other rows count as 0 and give no gradient: `functional.trust_weights`.
+    Other rows count as 0 and give no gradient, even where the teacher said NaN: `functional.trust_weights`.
 
     Examples
     --------
@@ -366,9 +377,11 @@ class TrustedRows(ResponseLoss):
     ) -> Tensor:
         """Compute the loss of every trusted row, 0 of any other."""
         loss = SoftTargets() if self.loss is None else self.loss
-        teacher, labels = _taught(teacher_logits), _labelled(targets)
-        rows = loss.rows(student_logits, teacher, labels, temperature)
-        return rows * functional.trust_weights(teacher.expand_as(student_logits), labels, self.threshold)
+        teacher, labels = _taught(teacher_logits).expand_as(student_logits), _labelled(targets)
+        trusted = functional.trust_weights(teacher, labels, threshold=self.threshold) > 0
+        # What an untrusted teacher says is left out before the loss, or NaN would come back in its gradient.
+        heard = torch.where(trusted[..., None], teacher, 0.0)
+        return torch.where(trusted, loss.rows(student_logits, heard, labels, temperature), 0.0)
 
 
 def _taught(teacher_logits: Tensor | None) -> Tensor:

@@ -108,6 +108,13 @@ def test_every_pure_function_is_exported_once():
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("name", functional.__all__)
+def test_settings_that_have_a_default_are_given_by_keyword_but_for_the_well_known_ones(name):
+    for parameter in inspect.signature(getattr(functional, name)).parameters.values():
+        if parameter.default is not parameter.empty and parameter.name not in ("temperature", "mode", "margin"):
+            assert parameter.kind is parameter.KEYWORD_ONLY, parameter
+
+
 @each_loss
 def test_a_loss_is_its_settings_and_survives_pickling_copying_and_typing(loss):
     for again in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss), eval(repr(loss), vars(losses))):

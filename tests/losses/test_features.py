@@ -11,7 +11,7 @@ from pitskd.losses.functional.maps import matched
 WINDOWWISE = {
     "hint": features.hint,
     "attention_transfer": attention.attention_transfer,
-    "attention_transfer-norm": lambda s, t, mask=None: attention.attention_transfer(s, t, "norm", mask),
+    "attention_transfer-norm": lambda s, t, mask=None: attention.attention_transfer(s, t, "norm", mask=mask),
     "gradient_attention": attention.gradient_attention,
     "self_attention": attention.self_attention,
     "activation_boundary": features.activation_boundary,
@@ -19,15 +19,17 @@ WINDOWWISE = {
     "inheritance": features.inheritance,
     "exploration": features.exploration,
     "neuron_selectivity": relations.neuron_selectivity,
-    "fsp": lambda s, t, mask=None: relations.fsp((s, 2.0 * s.flip(1)), (t, t.flip(1) + 1.0), mask),
-    "singular_values": lambda s, t, mask=None: spectra.singular_values(s, t, 3, mask),
+    "fsp": lambda s, t, mask=None: relations.fsp((s, 2.0 * s.flip(1)), (t, t.flip(1) + 1.0), mask=mask),
+    "singular_values": lambda s, t, mask=None: spectra.singular_values(s, t, n_values=3, mask=mask),
     "singular_vectors": spectra.singular_vectors,
-    "singular_vectors-2": lambda s, t, mask=None: spectra.singular_vectors(s, t, 2, mask),
+    "singular_vectors-2": lambda s, t, mask=None: spectra.singular_vectors(s, t, n_vectors=2, mask=mask),
 }
 BATCHWISE = {
     "relational_distance": relations.relational_distance,
-    "relational_distance-squared": lambda s, t, mask=None: relations.relational_distance(s, t, True, False, mask),
-    "relational_angle": lambda s, t, mask=None: relations.relational_angle(s, t, mask=mask),
+    "relational_distance-squared": lambda s, t, mask=None: relations.relational_distance(
+        s, t, squared=True, normalise=False, mask=mask
+    ),
+    "relational_angle": relations.relational_angle,
 }
 EVERY = WINDOWWISE | BATCHWISE
 CHANNELS_DIFFER = [n for n in EVERY if n.startswith(("attention", "gradient", "self", "neuron", "singular", "relat"))]
@@ -37,7 +39,6 @@ batchwise_loss = pytest.mark.parametrize("loss", BATCHWISE.values(), ids=BATCHWI
 
 
 def keyword(loss, mask):
-    """Bind a mask where it is not the third argument."""
     return lambda s, t: loss(s, t, mask=mask)
 
 
@@ -144,12 +145,15 @@ def test_relations_of_equally_padded_windows_are_those_of_the_shorter_ones(loss,
     torch.testing.assert_close(loss(student, teacher, mask=mask), loss(student[..., :4], teacher[..., :4]))
 
 
-@windowwise_loss
+POOLED_AS_MAPS = [name for name in WINDOWWISE if not name.startswith(("attention", "gradient", "self"))]
+
+
+@pytest.mark.parametrize("name", POOLED_AS_MAPS)
 @pytest.mark.parametrize("lengths", [(9, 3), (3, 9), (7, 4)])
-def test_a_longer_map_is_pooled_to_the_shorter_one(loss, lengths, draw):
+def test_a_longer_map_is_pooled_to_the_shorter_one(name, lengths, draw):
     student, teacher, shorter = draw(4, 3, lengths[0]), draw(4, 3, lengths[1], seed=1), min(lengths)
     pooled = [functional.adaptive_avg_pool1d(maps, shorter) for maps in (student, teacher)]
-    torch.testing.assert_close(loss(student, teacher), loss(*pooled))
+    torch.testing.assert_close(EVERY[name](student, teacher), EVERY[name](*pooled))
 
 
 @every_loss
@@ -162,6 +166,17 @@ def test_units_are_a_map_of_one_step(loss, draw):
 def test_channels_may_differ_where_only_relations_over_time_or_windows_count(name, draw):
     student, teacher = draw(4, 5, 6, requires_grad=True), draw(4, 2, 6, seed=1)
     assert torch.autograd.gradcheck(lambda s: EVERY[name](s, teacher), (student,), atol=1e-6)
+
+
+@every_loss
+def test_a_teacher_of_another_precision_is_read_in_that_of_the_student(loss, draw):
+    for own, other in ((torch.float32, torch.float64), (torch.float64, torch.float32)):
+        for lengths in ((6, 6), (6, 3)):
+            student, teacher = draw(4, 3, lengths[0]).to(own), draw(4, 3, lengths[1], seed=1).to(other)
+            value = loss(student, teacher)
+            assert value.dtype == own
+            torch.testing.assert_close(value, loss(student, teacher.to(own)))
+            assert gradient(loss, student, teacher).dtype == own
 
 
 @every_loss
@@ -192,7 +207,7 @@ def test_pooling_is_adaptive_average_pooling(length, shorter, draw):
 def test_a_pooled_step_is_the_mean_of_the_steps_that_count_and_counts_if_any_does():
     long = torch.tensor([[[1.0, 3.0, 5.0, 9.0, 9.0, 9.0]]])
     mask = torch.tensor([[True, True, True, False, False, False]])
-    pooled, taught, weights = matched(long, torch.ones(1, 1, 3), mask)
+    pooled, taught, weights = matched(long, torch.ones(1, 1, 3), mask=mask)
     assert pooled.tolist() == [[[2.0, 5.0, 0.0]]]
     assert taught.tolist() == [[[1.0, 1.0, 0.0]]]
     assert weights.tolist() == [[1.0, 1.0, 0.0]]
@@ -201,15 +216,15 @@ def test_a_pooled_step_is_the_mean_of_the_steps_that_count_and_counts_if_any_doe
 def test_a_step_counts_only_if_it_does_in_both_maps():
     """Of six steps in four bins, the second bin of the shorter map begins where the mask has ended."""
     mask = torch.tensor([[True, False, False, False, False, False]])
-    long, short, weights = matched(torch.ones(1, 1, 6), torch.ones(1, 1, 4), mask)
+    long, short, weights = matched(torch.ones(1, 1, 6), torch.ones(1, 1, 4), mask=mask)
     assert weights.tolist() == [[1.0, 0.0, 0.0, 0.0]]
     assert long.tolist() == short.tolist() == [[[1.0, 0.0, 0.0, 0.0]]]
     overlapping = torch.tensor([[True, True, False, False, False, False]])  # bins 0-1, 1-2, 3-4, 4-5
-    assert matched(long.new_ones(1, 1, 6), short, overlapping)[2].tolist() == [[1.0, 1.0, 0.0, 0.0]]
+    assert matched(long.new_ones(1, 1, 6), short, mask=overlapping)[2].tolist() == [[1.0, 1.0, 0.0, 0.0]]
     coarse = torch.tensor([[False, True, False]])  # bins of the six steps: 2-3, of the four: 1-2, of six in four: 1-3
-    assert matched(torch.ones(1, 1, 6), torch.ones(1, 1, 4), coarse)[2].tolist() == [[0.0, 1.0, 1.0, 0.0]]
+    assert matched(torch.ones(1, 1, 6), torch.ones(1, 1, 4), mask=coarse)[2].tolist() == [[0.0, 1.0, 1.0, 0.0]]
     single = torch.tensor([[True, False, False, False]])  # the six: 0, 1; six in four: 0, 1; the four: 0
-    assert matched(torch.ones(1, 1, 6), torch.ones(1, 1, 4), single)[2].tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    assert matched(torch.ones(1, 1, 6), torch.ones(1, 1, 4), mask=single)[2].tolist() == [[1.0, 0.0, 0.0, 0.0]]
 
 
 # ---------------------------------------------------------------------------------------------- hint, weights
@@ -255,7 +270,7 @@ def test_attention_is_the_unit_vector_of_channel_mean_squares(draw):
     torch.testing.assert_close(attention.temporal_attention(maps), squares / squares.norm(dim=1, keepdim=True))
     mask = torch.tensor([[True, True, True, False, False]] * 2)
     shorter = attention.temporal_attention(maps[..., :3])
-    torch.testing.assert_close(attention.temporal_attention(maps, mask), functional.pad(shorter, (0, 2)))
+    torch.testing.assert_close(attention.temporal_attention(maps, mask=mask), functional.pad(shorter, (0, 2)))
 
 
 def test_attention_transfer_has_hand_worked_values():
@@ -264,6 +279,21 @@ def test_attention_transfer_has_hand_worked_values():
     square = 16 / 17 + (1 / 17**0.5 - 1) ** 2
     assert attention.attention_transfer(student, teacher).item() == pytest.approx(square / 2)
     assert attention.attention_transfer(student, teacher, mode="norm").item() == pytest.approx(square**0.5)
+
+
+@pytest.mark.parametrize("lengths", [(9, 3), (3, 9), (7, 4)])
+@pytest.mark.parametrize("loss", [attention.attention_transfer, attention.gradient_attention, attention.self_attention])
+def test_attention_is_squared_before_it_is_pooled(loss, lengths, draw):
+    student, teacher = draw(4, 3, lengths[0]), draw(4, 2, lengths[1], seed=1)
+    pooled = [functional.adaptive_avg_pool1d(m.square().mean(dim=1), min(lengths)) for m in (student, teacher)]
+    expected = functional.mse_loss(*(functional.normalize(where, dim=1) for where in pooled))
+    torch.testing.assert_close(loss(student, teacher), expected)
+
+
+def test_opposite_signs_within_a_pooled_step_do_not_cancel():
+    student, teacher = torch.tensor([[[3.0, -3.0, 0.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
+    assert attention.attention_transfer(student, teacher) == 1.0  # (1, 0) against (0, 1)
+    assert attention.attention_transfer(student, teacher.flip(2)) == 0.0
 
 
 @pytest.mark.parametrize("mode", ["mse", "norm"])
@@ -341,7 +371,9 @@ def test_the_hamming_distance_counts_disagreeing_units_and_has_no_gradient(draw)
     assert distance.item() == 0.5
     assert not distance.requires_grad
     mask = torch.tensor([[True, False]])
-    assert features.boundary_distance(s.reshape(1, 2, 2), t.reshape(1, 2, 2), mask).item() == 0.5  # (1, 2), (1, -1)
+    assert (
+        features.boundary_distance(s.reshape(1, 2, 2), t.reshape(1, 2, 2), mask=mask).item() == 0.5
+    )  # (1, 2), (1, -1)
 
 
 def test_gradient_steps_on_the_boundary_loss_bring_the_sparsity_patterns_together(draw):

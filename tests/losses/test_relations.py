@@ -32,7 +32,7 @@ def broadcast_selectivity(student, teacher):
     return (kernel(s, s) + kernel(t, t) - 2 * kernel(s, t)).mean()
 
 
-# time steps against channels decide which Gram matrices are formed
+# time steps against channels decide whether a basis is taken
 @pytest.mark.parametrize("shapes", [((7, 9), (5, 9)), ((2, 9), (3, 9)), ((1, 4), (6, 4)), ((3, 1), (4, 1))])
 def test_selectivity_equals_the_broadcast_form_in_value_and_gradient(shapes, draw):
     student, teacher = draw(4, *shapes[0]), draw(4, *shapes[1], seed=1)
@@ -40,6 +40,31 @@ def test_selectivity_equals_the_broadcast_form_in_value_and_gradient(shapes, dra
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
     found, expected = (gradient(f, student, teacher) for f in (relations.neuron_selectivity, broadcast_selectivity))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("length", [5, 40])
+def test_selectivity_of_channels_much_alike_keeps_its_digits_in_float32_and_is_never_negative(length, draw):
+    student, teacher = (draw(4, 3, length, seed=s).float() + 1e4 for s in (0, 1))
+    exact = broadcast_selectivity(student.double(), teacher.double())
+    assert abs(relations.neuron_selectivity(student, teacher) - exact) < 1e-3 * exact  # eps / (1 / 1e4) is 6e-4
+    found, expected = (
+        gradient(relations.neuron_selectivity, s, t)
+        for s, t in ((student, teacher), (student.double(), teacher.double()))
+    )
+    assert (found - expected).norm() < 1e-2 * expected.norm()
+    for scale in (0.0, 1e-7, 1e-3):
+        near = student + scale * draw(4, 3, length, seed=2).float()
+        assert relations.neuron_selectivity(near, student) >= 0.0
+
+
+def test_selectivity_of_repeated_and_empty_channels_has_the_gradient_of_the_broadcast_form(draw):
+    """The channels span less than there are of them: any basis that holds them will do."""
+    student = draw(4, 1, 20).repeat(1, 3, 1)
+    student[:, 2] = 0.0
+    teacher = draw(4, 2, 20, seed=1)
+    found, expected = (gradient(f, student, teacher) for f in (relations.neuron_selectivity, broadcast_selectivity))
+    torch.testing.assert_close(found[:, :2], expected[:, :2], rtol=1e-9, atol=1e-14)
+    assert (found[:, 2] == 0).all()
 
 
 @pytest.mark.parametrize("length", [5, 20])
@@ -129,7 +154,7 @@ def looped_angle(student, teacher):
 def test_relational_distance_equals_a_loop_over_pairs(squared, normalise, draw):
     student, teacher = draw(6, 3, 2), draw(6, 5, seed=1)
     student[3] = student[1]  # a pair at distance 0 is no positive distance
-    found = relations.relational_distance(student, teacher, squared, normalise)
+    found = relations.relational_distance(student, teacher, squared=squared, normalise=normalise)
     torch.testing.assert_close(found, looped_distance(student, teacher, squared, normalise))
 
 
@@ -155,6 +180,62 @@ def test_relations_keep_their_digits_in_float32_far_from_zero(loss, draw):
     assert abs(loss(student, teacher).double() - exact) < 1e-5 * exact
     found, expected = gradient(loss, student, teacher), gradient(loss, student.double(), teacher.double())
     assert (found.double() - expected).norm() < 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize("drawn", [None, 60])
+@pytest.mark.parametrize("distance", [1e-3, 1e-6])
+def test_angles_between_windows_that_are_nearly_the_same_keep_their_digits_in_float32(distance, drawn, draw):
+    """Pairs of neighbours among windows far from each other, as overlapping windows of a series are."""
+    places = draw(4, 5)
+    student = torch.cat([places, places + distance * draw(4, 5, seed=1)]).float()
+    teacher = draw(8, 3, seed=2).float()
+
+    def loss(s, t):
+        generator = None if drawn is None else torch.Generator().manual_seed(0)
+        return relations.relational_angle(s, t, max_triples=drawn, generator=generator)
+
+    exact = loss(student.double(), teacher.double())
+    assert abs(loss(student, teacher).double() - exact) < 1e-6 * exact
+    found, expected = gradient(loss, student, teacher), gradient(loss, student.double(), teacher.double())
+    assert (found.double() - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_on_a_line_every_cosine_is_one_however_near_two_windows_are(draw):
+    places = draw(4, 1)
+    line = torch.cat([places, places + 1e-6 * (1 + draw(4, 1, seed=1).abs())]).float()
+    assert len(line.unique()) == 8
+    n_angles = 8 * 7 * 7  # i and k differ from j
+    assert relations.relational_angle(line, torch.zeros(8, 1)) == 0.5 * n_angles / 8**3
+
+
+@pytest.mark.parametrize("max_triples", [None, 700])
+def test_triples_taken_part_by_part_are_those_taken_at_once(max_triples, draw, monkeypatch):
+    student, teacher = draw(10, 4), draw(10, 3, seed=1)
+    mask = torch.ones(10, 1, dtype=torch.bool)
+
+    def loss(s, t, m=None):
+        return relations.relational_angle(
+            s, t, max_triples=max_triples, generator=torch.Generator().manual_seed(1), mask=m
+        )
+
+    whole, slope = loss(student, teacher), gradient(loss, student, teacher)
+    monkeypatch.setattr(relations, "_ENTRIES", 300)
+    torch.testing.assert_close(loss(student, teacher), whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss(student, teacher, mask), whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradient(loss, student, teacher), slope, rtol=1e-10, atol=1e-15)
+    students = torch.stack([student, 2 * student.flip(0)])
+    if max_triples is None:
+        slopes, values = torch.vmap(torch.func.grad_and_value(loss), in_dims=(0, None))(students, teacher)
+        torch.testing.assert_close(values, torch.stack([loss(s, teacher) for s in students]))
+        torch.testing.assert_close(slopes, torch.stack([gradient(loss, s, teacher) for s in students]))
+    with torch.no_grad():
+        torch.testing.assert_close(loss(student, teacher), whole, rtol=1e-12, atol=0)
+
+
+def test_switches_are_bools(draw):
+    for name in ("squared", "normalise"):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, got no"):
+            relations.relational_distance(draw(5, 4), draw(5, 4), **{name: "no"})
 
 
 def test_masked_relations_are_still_invariant_to_shift(draw):
@@ -183,21 +264,24 @@ def test_drawn_triples_estimate_the_exact_loss_without_bias(draw):
     student, teacher = draw(12, 4), draw(12, 3, seed=1)
     exact = relations.relational_angle(student, teacher)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([relations.relational_angle(student, teacher, 400, generator) for _ in range(200)])
+    drawn = torch.stack(
+        [relations.relational_angle(student, teacher, max_triples=400, generator=generator) for _ in range(200)]
+    )
     assert drawn.std() > 0
     assert abs(drawn.mean() - exact) < 4 * drawn.std() / 200**0.5
 
 
 def test_triples_are_all_taken_where_they_are_few_and_repeat_under_one_seed(draw):
     student, teacher = draw(5, 4), draw(5, 3, seed=1)
-    assert relations.relational_angle(student, teacher, 125) == relations.relational_angle(student, teacher)
-    twice = [relations.relational_angle(student, teacher, 50, torch.Generator().manual_seed(3)) for _ in range(2)]
-    assert twice[0] == twice[1]
-    generator = torch.Generator()
-    probe = draw(5, 4, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda s: relations.relational_angle(s, teacher, 50, generator.manual_seed(3)), (probe,)
-    )
+    every = relations.relational_angle(student, teacher)
+    assert relations.relational_angle(student, teacher, max_triples=125) == every
+
+    def drawn(s):
+        generator = torch.Generator().manual_seed(3)
+        return relations.relational_angle(s, teacher, max_triples=50, generator=generator)
+
+    assert drawn(student) == drawn(student) != every
+    assert torch.autograd.gradcheck(drawn, (draw(5, 4, requires_grad=True),))
 
 
 def test_triples_cannot_be_drawn_without_a_generator(draw):
@@ -220,7 +304,7 @@ def projector(maps, n_vectors):
 def test_singular_vectors_compare_the_spaces_they_span(n_vectors, channels, draw):
     student, teacher = draw(5, channels, 6), draw(5, 3, 6, seed=1)
     overlap = (projector(student, n_vectors) * projector(teacher, n_vectors)).sum(dim=(1, 2)) / n_vectors
-    torch.testing.assert_close(spectra.singular_vectors(student, teacher, n_vectors), (1 - overlap).mean())
+    torch.testing.assert_close(spectra.singular_vectors(student, teacher, n_vectors=n_vectors), (1 - overlap).mean())
 
 
 def test_patterns_over_time_do_not_depend_on_scale_sign_or_rotation_of_channels(draw):
@@ -237,7 +321,7 @@ def test_gradients_stay_those_of_the_space_where_singular_values_inside_it_repea
     student[0, 0, 0] = student[0, 1, 1] = 2.0
     student[0, 2, 2] = 0.5
     probe = student.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: spectra.singular_vectors(s, teacher, 2), (probe,), atol=1e-6)
+    assert torch.autograd.gradcheck(lambda s: spectra.singular_vectors(s, teacher, n_vectors=2), (probe,), atol=1e-6)
 
 
 def test_gradients_are_finite_where_values_inside_and_outside_coincide(draw):
@@ -245,7 +329,7 @@ def test_gradients_are_finite_where_values_inside_and_outside_coincide(draw):
     for dtype in (torch.float64, torch.float32):
         for n_vectors in (1, 2, 4, 6):
             student, teacher = orthonormal.to(dtype), draw(1, 4, 6, seed=1).to(dtype)
-            found = gradient(lambda s, t, n=n_vectors: spectra.singular_vectors(s, t, n), student, teacher)
+            found = gradient(lambda s, t, n=n_vectors: spectra.singular_vectors(s, t, n_vectors=n), student, teacher)
             assert found.isfinite().all()
             assert found.abs().max() < 1e3
 
@@ -254,7 +338,7 @@ def test_singular_values_are_shares_of_the_map(draw):
     student, teacher = draw(5, 4, 6), draw(5, 2, 6, seed=1)
     shares = [torch.linalg.svdvals(m) / m.norm(dim=(1, 2))[:, None] for m in (student, teacher)]
     expected = (shares[0][:, :3] - functional.pad(shares[1], (0, 1))).square().mean()
-    torch.testing.assert_close(spectra.singular_values(student, teacher, 3), expected)
+    torch.testing.assert_close(spectra.singular_values(student, teacher, n_values=3), expected)
 
 
 def test_numbers_of_vectors_and_values_are_checked(draw):

@@ -62,7 +62,7 @@ def one_sided():
     return {
         "label_smoothing": lambda z, y, **k: label_smoothing(z, y, 0.2, **k),
         "entropy_regularized": lambda z, y, **k: entropy_regularized(z, y, 0.3, **k),
-        "virtual_teacher": lambda z, y, **k: virtual_teacher(z, y, 5.0, 0.9, **k),
+        "virtual_teacher": lambda z, y, **k: virtual_teacher(z, y, 5.0, mass=0.9, **k),
     }
 
 
@@ -161,6 +161,22 @@ def test_a_teacher_certain_against_a_class_gives_finite_numbers():
         torch.testing.assert_close(gradient(loss, student), expected, rtol=0, atol=1e-14)
 
 
+@each_temperature
+def test_classes_masked_on_both_sides_do_not_count(draw, temperature):
+    s, t = draw(N, C, requires_grad=True), draw(N, C, seed=1)
+    masked = torch.tensor([False, True, False, False])
+    hidden, taught = s.masked_fill(masked, -math.inf), t.masked_fill(masked, -math.inf)
+    for loss in (
+        lambda a, b: kd(a, b, temperature),
+        lambda a, b: kd(a, b, torch.full((N,), temperature, dtype=torch.float64)),
+        lambda a, b: soft_cross_entropy(a, soft_targets(b, temperature)),
+        lambda a, b: SoftCrossEntropy().rows(a, b, None, temperature).mean(),
+    ):
+        value, expected = loss(hidden, taught), loss(s[:, ~masked], t[:, ~masked])
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-13)
+        torch.testing.assert_close(gradient(value, s), gradient(expected, s), rtol=0, atol=1e-13)
+
+
 # -- logits and values ------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +253,7 @@ def test_virtual_teacher_at_temperature_one_is_label_smoothing_up_to_a_constant(
 def test_virtual_teacher_is_kd_from_the_made_up_logits(draw, temperature):
     z = draw(N, C, requires_grad=True)
     made_up = torch.full((N, C), 0.1 / 3, dtype=torch.float64).scatter(1, LABELS[:, None], 0.9)
-    loss, expected = virtual_teacher(z, LABELS, temperature, 0.9), kd(z, made_up.log(), temperature)
+    loss, expected = virtual_teacher(z, LABELS, temperature, mass=0.9), kd(z, made_up.log(), temperature)
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-13)
     soft = (made_up.log() / temperature).softmax(-1)
     closed = temperature * ((z / temperature).softmax(-1) - soft) / N
@@ -319,6 +335,19 @@ def test_rows_without_trust_give_no_soft_gradient(draw):
     plain = gradient(kd(s, t, 2.0, reduction="none").sum(), s)
     assert (given[weights == 0] == 0).all()
     assert torch.equal(given[weights == 1], plain[weights == 1])
+
+
+def test_what_an_untrusted_teacher_says_is_not_heard_not_even_nan(draw):
+    s, t = draw(N, C, requires_grad=True), 5 * draw(N, C, seed=1)
+    trusted = trust_weights(t, LABELS) > 0
+    assert 0 < trusted.sum() < N
+    t[~trusted] = math.nan
+    for loss in (None, LogitRegression()):
+        rows = TrustedRows(loss).rows(s, t, LABELS, 2.0)
+        assert (rows[~trusted] == 0).all()
+        assert (gradient(rows.sum(), s)[~trusted] == 0).all()
+        assert gradient(rows.sum(), s).isfinite().all()
+        assert (gradient(rows.sum(), s)[trusted] != 0).any()
 
 
 # -- what holds for all -----------------------------------------------------------------------------------------------
@@ -448,6 +477,14 @@ def test_smoothing_and_strengths_of_their_own_run_as_one(draw):
 
 
 @each_two_sided
+def test_a_teacher_of_another_precision_is_read_in_that_of_the_student(draw, loss):
+    s, t = draw(N, C), draw(N, C, seed=1)
+    assert loss(s.float(), t).dtype == torch.float32
+    torch.testing.assert_close(loss(s.float(), t), loss(s.float(), t.float()), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(loss(s, t.float()), loss(s, t), rtol=1e-6, atol=1e-7)
+
+
+@each_two_sided
 def test_pairs_run_under_vmap_over_students(draw, loss):
     s, t = draw(3, N, C, requires_grad=True), draw(3, N, C, seed=1)
     mapped, alone = torch.vmap(loss)(s, t), torch.stack([loss(*pair) for pair in zip(s, t, strict=True)])
@@ -485,7 +522,7 @@ def test_classes_give_the_rows_of_their_functions(draw):
         LogitRegression(centre=True): centred(s - t).square().mean(-1),
         LabelSmoothing(0.2): cross_entropy(s, LABELS, label_smoothing=0.2, reduction="none"),
         EntropyRegularization(0.2): entropy_regularized(s, LABELS, 0.2, reduction="none"),
-        VirtualTeacher(0.8): virtual_teacher(s, LABELS, 3.0, 0.8, reduction="none"),
+        VirtualTeacher(0.8): virtual_teacher(s, LABELS, 3.0, mass=0.8, reduction="none"),
         Pinball((0.1, 0.9)): pinball(s.unflatten(-1, (2, 2)), t[:, :2], (0.1, 0.9), reduction="none").mean(-1),
     }
     for loss, rows in expected.items():
@@ -534,7 +571,7 @@ z2, z3 = torch.zeros(5, 2), torch.zeros(5, 3)
         (lambda: pinball(z2, torch.zeros(5), (0.1, 1.0)), r"quantiles must be numbers above 0 and below 1"),
         (lambda: Pinball(()), r"quantiles must be numbers above 0 and below 1, got \[\]"),
         (
-            lambda: trust_weights(z2, LABELS[:5], threshold=2.0),
+            lambda: trust_weights(z3, LABELS[:5] % 3, threshold=2.0),
             r"threshold must be a number between 0 and 1, got 2\.0",
         ),
         (lambda: SoftTargets().rows(z2, None, None), r"teacher_logits must be the teacher's predictions, got None"),
@@ -549,6 +586,25 @@ z2, z3 = torch.zeros(5, 2), torch.zeros(5, 3)
 def test_wrong_arguments_are_named_with_what_was_given_and_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_classes_that_do_not_exist_are_named(wrong):
+    labels, z = torch.tensor([0, 2, wrong]), torch.zeros(3, 3)
+    losses = [*one_sided().values(), lambda z, y: trust_weights(z, y), lambda z, y: TrustedRows().rows(z, z, y)]
+    for loss in losses:
+        with pytest.raises(
+            ValueError, match=rf"targets must be class indices from 0 to 2, got {wrong}\. Count classes"
+        ):
+            loss(z, labels)
+
+
+def test_switches_are_bools_and_peers_are_tensors():
+    for call in (lambda: LogitRegression(centre="no"), lambda: logit_regression(z2, z2, centre="no")):
+        with pytest.raises(TypeError, match=r"centre must be True or False, got no\. Pass a bool"):
+            call()
+    with pytest.raises(TypeError, match=r"peer_logits must be one tensor per peer, got a list\. Unpack several"):
+        mutual(z2, [z2, z2])
 
 
 def test_what_is_no_loss_cannot_be_trusted():

@@ -16,6 +16,11 @@ from pitskd.losses.functional.features import (
     inheritance,
     weight_matching,
 )
+from pitskd.losses.functional.labels import (
+    entropy_regularized,
+    label_smoothing,
+    virtual_teacher,
+)
 from pitskd.losses.functional.maps import (
     matched,
 )
@@ -29,15 +34,12 @@ from pitskd.losses.functional.relations import (
     relational_distance,
 )
 from pitskd.losses.functional.response import (
-    entropy_regularized,
     kd,
-    label_smoothing,
     logit_regression,
     mutual,
     soft_cross_entropy,
     soft_targets,
     trust_weights,
-    virtual_teacher,
 )
 from pitskd.losses.functional.spectra import (
     singular_values,

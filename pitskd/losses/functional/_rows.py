@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 
 def log_probabilities(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """Return log softmax(logits / temperature); a tensor of temperatures has the shape of rows."""
+    """Return log softmax(logits / temperature); a tensor of temperatures has the shape of rows, and is not checked."""
     if isinstance(temperature, Tensor):
         divisor = temperature[..., None]
     elif check_positive("temperature", temperature, "Use e.g. 2.0; larger is softer.") == 1.0:
@@ -32,7 +32,8 @@ def per_temperature(divergence: Tensor, temperature: float | Tensor) -> Tensor:
 def cross_entropy(log_p: Tensor, targets: Tensor) -> Tensor:
     """Return -log p of the class of each row, or its mean over the classes' probabilities."""
     if targets.is_floating_point():
-        return -(targets * log_p).sum(-1)
+        # A class of which target and student are sure that it is not counts 0, not 0 * inf.
+        return -torch.where(targets == 0, 0.0, targets * log_p).sum(-1)
     return -log_p.gather(-1, targets.long().expand(log_p.shape[:-1])[..., None]).squeeze(-1)
 
 
@@ -50,21 +51,44 @@ def reduced(rows: Tensor, reduction: str) -> Tensor:
     return rows.mean() if reduction == "mean" else rows
 
 
-def check_pair(student: Tensor, teacher: Tensor, name: str, minimum: int = 2) -> None:
-    """Refuse logits without a second class, and a teacher that does not broadcast to the student's rows."""
+def taught(student: Tensor, teacher: Tensor, name: str, minimum: int = 2) -> Tensor:
+    """Return what a teacher says as a constant of the student's precision.
+
+    Logits without a second class are refused, and a teacher that does not broadcast to the student's rows.
+    """
     check_classes("student_logits", student, minimum)
     if teacher.shape != student.shape:
         check_rows(name, teacher.shape[:-1], student.shape[:-1], teacher.shape[-1:], student.shape[-1:])
+    return teacher.detach().to(student.dtype)
 
 
 def check_targets(logits: Tensor, targets: Tensor) -> None:
-    """Refuse a single class, and targets of other rows."""
+    """Refuse a single class, targets of other rows, and classes that do not exist."""
     check_classes("logits", logits, 2)
     shape = targets.shape
     if targets.is_floating_point():
         check_rows("targets", shape[:-1], logits.shape[:-1], shape[-1:], logits.shape[-1:])
     else:
         check_rows("targets", shape, logits.shape[:-1])
+        _check_known(targets, logits.shape[-1])
+
+
+def _check_known(targets: Tensor, n_classes: int) -> None:
+    outside = (targets < 0) | (targets >= n_classes)
+    try:
+        found = bool(outside.any())
+    except RuntimeError:  # under torch.vmap values cannot be looked at
+        return
+    if found:
+        step = "Count classes from 0, and leave out rows without a label."
+        raise wrong("targets", f"class indices from 0 to {n_classes - 1}", targets[outside][0].item(), step)
+
+
+def check_bool(name: str, value: bool) -> bool:
+    """Return a switch, True or False."""
+    if not isinstance(value, bool):
+        raise wrong(name, "True or False", value, "Pass a bool.", TypeError)
+    return value
 
 
 def check_classes(name: str, logits: Tensor, minimum: int) -> None:

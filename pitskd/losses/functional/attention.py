@@ -1,7 +1,8 @@
 """Losses that compare where in time two networks look, not what they see there.
 
 Attention is the mean over channels of squared activations or of squared gradients, scaled to norm 1 over time; channels
-need not agree. Teachers are detached here; masks and lengths as in `pitskd.losses.functional.maps`.
+need not agree. Squares come before pooling: activations of opposite signs do not cancel where lengths differ. Teachers
+are detached here; masks and lengths as in `pitskd.losses.functional.maps`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 from pitskd._validation import check_choice, wrong
 from pitskd.losses.functional.maps import (
     as_map,
+    constant,
     kept,
     matched,
     mean_of_windows,
@@ -24,7 +26,7 @@ from pitskd.losses.functional.maps import (
 __all__ = ["attention_transfer", "gradient_attention", "input_gradient", "self_attention", "temporal_attention"]
 
 
-def temporal_attention(features: Tensor, mask: Tensor | None = None) -> Tensor:
+def temporal_attention(features: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Compute where in time a feature map is active.
 
     Parameters
@@ -57,25 +59,26 @@ def temporal_attention(features: Tensor, mask: Tensor | None = None) -> Tensor:
     >>> temporal_attention(torch.tensor([[[0.0, 1.0, 2.0], [0.0, 1.0, 0.0]]]))
     tensor([[0.0000, 0.4472, 0.8944]])
     """
-    features = as_map("features", features)
+    return unit(_energy("features", features, mask)[:, 0], (1,))
+
+
+def _energy(name: str, features: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean of squares over channels, (batch, 1, length), up to a constant factor per window."""
+    features = as_map(name, features)
     if mask is not None:
         features = kept(features, step_weights(features, mask))
-    return _attention(features)
-
-
-def _attention(features: Tensor) -> Tensor:
-    # A constant factor is divided out before squaring, so that large activations do not overflow.
+    # Divided out before squaring, so that large activations do not overflow.
     largest = features.detach().abs().amax(dim=(1, 2), keepdim=True)
-    return unit((features / torch.where(largest > 0, largest, 1.0)).square().mean(dim=1), (1,))
+    return (features / torch.where(largest > 0, largest, 1.0)).square().mean(dim=1, keepdim=True)
 
 
-def attention_transfer(student: Tensor, teacher: Tensor, mode: str = "mse", mask: Tensor | None = None) -> Tensor:
+def attention_transfer(student: Tensor, teacher: Tensor, mode: str = "mse", *, mask: Tensor | None = None) -> Tensor:
     """Compare where in time two feature maps are active.
 
     Parameters
     ----------
     student, teacher : Tensor of shape (batch, channels, length) or (batch, units)
-        Channels and lengths may differ; a longer map is pooled to the shorter one.
+        Channels and lengths may differ; the attention of a longer map is pooled to the shorter one.
     mode : {"mse", "norm"}, default="mse"
         Mean of squared differences over time, or the Euclidean norm of the difference.
     mask : bool Tensor of shape (batch, window), default=None
@@ -93,8 +96,9 @@ def attention_transfer(student: Tensor, teacher: Tensor, mode: str = "mse", mask
 
     Notes
     -----
-    Q = temporal attention, then a mean over windows of the distance of both Q. "norm" is the term of [1] without its
-    factor beta / 2. Scaling a feature map changes nothing.
+    Q = mean of squares over channels, pooled where lengths differ and then scaled to norm 1; the loss is a mean over
+    windows of the distance of both Q. "norm" is the term of [1] without its factor beta / 2. Scaling a feature map
+    changes nothing.
 
     References
     ----------
@@ -107,14 +111,16 @@ def attention_transfer(student: Tensor, teacher: Tensor, mode: str = "mse", mask
     (tensor(1.), tensor(1.4142))
     """
     check_choice("mode", mode, ("mse", "norm"), "Use 'norm' for the distance as published.")
-    student, teacher, weights = matched(student, teacher, mask)
-    squares = (_attention(student) - _attention(teacher)).square()
+    own, taught, weights = matched(
+        _energy("student", student, mask), _energy("teacher", constant(teacher, student), mask), mask=mask
+    )
+    squares = (unit(own[:, 0], (1,)) - unit(taught[:, 0], (1,))).square()
     if mode == "mse":
         return mean_over_windows(squares, weights)
     return mean_of_windows(root(squares.sum(dim=1)), weights)
 
 
-def input_gradient(loss: Tensor, inputs: Tensor, create_graph: bool = True) -> Tensor:
+def input_gradient(loss: Tensor, inputs: Tensor, *, create_graph: bool = True) -> Tensor:
     """Compute how a loss changes with every value of the windows, dL/dx.
 
     Parameters
@@ -155,7 +161,7 @@ def input_gradient(loss: Tensor, inputs: Tensor, create_graph: bool = True) -> T
 
 
 def gradient_attention(
-    student_gradient: Tensor, teacher_gradient: Tensor, mode: str = "mse", mask: Tensor | None = None
+    student_gradient: Tensor, teacher_gradient: Tensor, mode: str = "mse", *, mask: Tensor | None = None
 ) -> Tensor:
     """Compare to which steps of the window the losses of two networks are sensitive.
 
@@ -192,10 +198,10 @@ def gradient_attention(
     >>> gradient_attention(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, -2.0], [0.0, 3.0]]]))
     tensor(1.)
     """
-    return attention_transfer(student_gradient, teacher_gradient, mode, mask)
+    return attention_transfer(student_gradient, teacher_gradient, mode, mask=mask)
 
 
-def self_attention(shallow: Tensor, deep: Tensor, mode: str = "mse", mask: Tensor | None = None) -> Tensor:
+def self_attention(shallow: Tensor, deep: Tensor, mode: str = "mse", *, mask: Tensor | None = None) -> Tensor:
     """Let a deeper layer show a shallower one of the same network where to look.
 
     Parameters
@@ -231,4 +237,4 @@ def self_attention(shallow: Tensor, deep: Tensor, mode: str = "mse", mask: Tenso
     >>> self_attention(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]]), mode="norm")
     tensor(1.4142)
     """
-    return attention_transfer(shallow, deep, mode, mask)
+    return attention_transfer(shallow, deep, mode, mask=mask)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def hint(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+def hint(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Ask the student for the teacher's features themselves.
 
     Parameters
@@ -59,7 +59,7 @@ def hint(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor
     >>> hint(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
     tensor(2.)
     """
-    student, teacher, weights = matched(student, teacher, mask)
+    student, teacher, weights = matched(student, teacher, mask=mask)
     check_same_channels(student, teacher)
     return mean_over_windows((student - teacher).square().mean(dim=1), weights)
 
@@ -111,7 +111,7 @@ def _named(weights: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> dict[st
     return dict(weights) if isinstance(weights, Mapping) else {str(i): w for i, w in enumerate(weights)}
 
 
-def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0, mask: Tensor | None = None) -> Tensor:
+def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0, *, mask: Tensor | None = None) -> Tensor:
     """Ask every unit of the student to be active where the teacher's is, by a margin.
 
     Meant for activations before the nonlinearity, and as initialisation before the task is learnt.
@@ -151,13 +151,13 @@ def activation_boundary(student: Tensor, teacher: Tensor, margin: float = 1.0, m
     tensor(2.5000)
     """
     margin = check_positive("margin", margin, "Use 1.0.")
-    student, teacher, weights = matched(student, teacher, mask)
+    student, teacher, weights = matched(student, teacher, mask=mask)
     check_same_channels(student, teacher)
     wrong_side = torch.where(teacher > 0, margin - student, margin + student).clamp(min=0.0)
     return mean_over_windows(wrong_side.square().mean(dim=1), weights)
 
 
-def boundary_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+def boundary_distance(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Measure the share of units that are active in one network and not in the other.
 
     The metric behind `activation_boundary`: the Hamming distance of two sparsity patterns. It has no gradient.
@@ -189,12 +189,12 @@ def boundary_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = No
     >>> boundary_distance(torch.tensor([[1.0, -1.0]]), torch.tensor([[5.0, 5.0]]))
     tensor(0.5000)
     """
-    student, teacher, weights = matched(student.detach(), teacher, mask)
+    student, teacher, weights = matched(student.detach(), teacher, mask=mask)
     check_same_channels(student, teacher)
     return mean_over_windows(((student > 0) != (teacher > 0)).to(student.dtype).mean(dim=1), weights)
 
 
-def factor_transfer(student_factor: Tensor, teacher_factor: Tensor, mask: Tensor | None = None) -> Tensor:
+def factor_transfer(student_factor: Tensor, teacher_factor: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Compare the student's factor with the teacher's paraphrased one, up to scale.
 
     Parameters
@@ -229,13 +229,13 @@ def factor_transfer(student_factor: Tensor, teacher_factor: Tensor, mask: Tensor
     >>> factor_transfer(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
     tensor(0.2000)
     """
-    student, teacher, weights = matched(student_factor, teacher_factor, mask)
+    student, teacher, weights = matched(student_factor, teacher_factor, mask=mask)
     check_same_channels(student, teacher)
     difference = (unit(student, (1, 2)) - unit(teacher, (1, 2))).abs()
     return mean_over_windows(difference.mean(dim=1), weights)
 
 
-def inheritance(student_factor: Tensor, teacher_factor: Tensor, mask: Tensor | None = None) -> Tensor:
+def inheritance(student_factor: Tensor, teacher_factor: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Ask one half of the student's features to carry what the teacher's do.
 
     Parameters
@@ -269,10 +269,10 @@ def inheritance(student_factor: Tensor, teacher_factor: Tensor, mask: Tensor | N
     >>> inheritance(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]]))
     tensor(0.)
     """
-    return factor_transfer(student_factor, teacher_factor, mask)
+    return factor_transfer(student_factor, teacher_factor, mask=mask)
 
 
-def exploration(student_factor: Tensor, teacher_factor: Tensor, mask: Tensor | None = None) -> Tensor:
+def exploration(student_factor: Tensor, teacher_factor: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Ask the other half of the student's features to carry what the teacher's do not.
 
     Parameters
@@ -306,4 +306,4 @@ def exploration(student_factor: Tensor, teacher_factor: Tensor, mask: Tensor | N
     >>> exploration(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
     tensor(-0.2000)
     """
-    return -factor_transfer(student_factor, teacher_factor, mask)
+    return -factor_transfer(student_factor, teacher_factor, mask=mask)

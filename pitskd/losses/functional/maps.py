@@ -2,7 +2,8 @@
 
 A map is (batch, channels, length), time last; (batch, units) is a map of length 1. A mask (batch, length) is True where
 a step counts. Each window is averaged over its own steps, then the windows are averaged: the loss of a padded batch is
-the mean of the losses of its windows, each alone and without padding.
+the mean of the losses of its windows, each alone and without padding. A teacher has no gradient here and the precision
+of its student.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pitskd._validation import wrong
 __all__ = ["matched"]
 
 
-def matched(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Bring two feature maps to the length of the shorter one, and detach the teacher's.
+def matched(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Bring two feature maps to the length of the shorter one; the teacher's is detached, in the student's precision.
 
     Parameters
     ----------
@@ -48,11 +49,16 @@ def matched(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> tup
     --------
     >>> long, short = torch.tensor([[[1.0, 3.0, 5.0, 100.0]]]), torch.zeros(1, 2, 2)
     >>> mask = torch.tensor([[True, True, True, False]])
-    >>> matched(long, short, mask)[0]
+    >>> matched(long, short, mask=mask)[0]
     tensor([[[2., 5.]]])
     """
-    maps, weights = matched_maps({"student": student, "teacher": teacher}, mask)
-    return maps[0], maps[1].detach(), weights
+    maps, weights = matched_maps({"student": student, "teacher": constant(teacher, student)}, mask)
+    return maps[0], maps[1], weights
+
+
+def constant(teacher: Tensor, like: Tensor) -> Tensor:
+    """Return what a teacher gave, as a constant of the student's precision."""
+    return teacher.detach().to(like.dtype)
 
 
 def matched_maps(features: dict[str, Tensor], mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:

@@ -1,9 +1,12 @@
-"""Losses between predictions, one number per row: what a student learns from soft or smoothed targets.
+"""Losses between predictions, one number per row: what a student learns from the soft targets of others.
 
 The last axis holds classes (or outputs), every axis before it rows: the batch, the steps of a window, stacked students.
 A loss is the mean over all rows, so per-step logits (batch, length, classes) do not weigh more in longer windows;
-``reduction="none"`` hands out the rows. Teachers and peers are detached here. Targets of an integer type are class
-indices (...), of a floating type probabilities (..., n_classes).
+``reduction="none"`` hands out the rows. Teachers and peers are detached here and brought to the student's precision.
+Targets of an integer type are class indices (...), of a floating type probabilities (..., n_classes).
+
+A number such as `temperature` is checked; where a tensor holds one per row or student, as in a stack of students, its
+values are checked by the caller, once and not in every step.
 """
 
 from __future__ import annotations
@@ -11,27 +14,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pitskd._validation import check_fraction, check_strength, wrong
+from pitskd._validation import check_fraction, wrong
 from pitskd.losses.functional._rows import (
-    check_pair,
+    check_bool,
     check_targets,
     cross_entropy,
     log_probabilities,
-    one_hot,
     per_temperature,
     reduced,
+    taught,
 )
 
 __all__ = [
-    "entropy_regularized",
     "kd",
-    "label_smoothing",
     "logit_regression",
     "mutual",
     "soft_cross_entropy",
     "soft_targets",
     "trust_weights",
-    "virtual_teacher",
 ]
 
 
@@ -43,9 +43,11 @@ def kd(
     Parameters
     ----------
     student_logits, teacher_logits : Tensor of shape (..., n_classes)
-        At least two classes. The teacher's may lack leading axes (one teacher of many students) and hold -inf.
+        At least two classes. The teacher's may lack leading axes (one teacher of many students) and hold -inf, the
+        student's where the teacher's do.
     temperature : float or Tensor, default=1.0
-        Above 0. A tensor is broadcast to the rows, e.g. (n_students, 1) for rows (n_students, batch).
+        Above 0. A tensor is broadcast to the rows, e.g. (n_students, 1) for rows (n_students, batch); its values are
+        checked by the caller.
     reduction : {"mean", "none"}, default="mean"
         Mean over the rows, or the rows.
 
@@ -78,12 +80,12 @@ def kd(
     >>> print(f"{kd(torch.zeros(1, 2), teacher).item():.4f}")
     0.1308
     """
-    check_pair(student_logits, teacher_logits, "teacher_logits")
+    teacher_logits = taught(student_logits, teacher_logits, "teacher_logits")
     log_student = log_probabilities(student_logits, temperature)
-    log_teacher = log_probabilities(teacher_logits.detach(), temperature)
-    # Where the teacher is sure that a class is not, 0 * -inf shall be 0.
-    log_teacher = log_teacher.clamp_min(torch.finfo(log_teacher.dtype).min)
-    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
+    log_teacher = log_probabilities(teacher_logits, temperature)
+    p_teacher = log_teacher.exp()
+    # A class of which the teacher is sure that it is not counts 0, whatever the student says.
+    divergence = torch.where(p_teacher == 0, 0.0, p_teacher * (log_teacher - log_student)).sum(-1)
     return reduced(per_temperature(divergence, temperature), reduction)
 
 
@@ -111,20 +113,21 @@ def soft_cross_entropy(student_logits: Tensor, soft_targets: Tensor, *, reductio
 
     Notes
     -----
-    -sum_c s_c log p_c, the student untempered: the soft term of generalized distillation [1]_, eq. (6). With soft
+    -sum_c s_c log p_c, the student untempered: the soft term of generalized distillation [1]_. With soft
     targets softmax(z_t) it is `kd` at temperature 1 plus the teacher's entropy: equal gradients.
 
     References
     ----------
     .. [1] Lopez-Paz, Bottou, Schoelkopf, Vapnik (2016). Unifying distillation and privileged information. ICLR.
+       arXiv:1511.03643, section 4.
 
     Examples
     --------
     >>> print(f"{soft_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.75, 0.25]])).item():.4f}")
     0.6931
     """
-    check_pair(student_logits, soft_targets, "soft_targets")
-    return reduced(cross_entropy(student_logits.log_softmax(-1), soft_targets.detach()), reduction)
+    soft_targets = taught(student_logits, soft_targets, "soft_targets")
+    return reduced(cross_entropy(student_logits.log_softmax(-1), soft_targets), reduction)
 
 
 def soft_targets(teacher_logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
@@ -135,7 +138,7 @@ def soft_targets(teacher_logits: Tensor, temperature: float | Tensor = 1.0) -> T
     teacher_logits : Tensor of shape (..., n_classes)
         May hold -inf.
     temperature : float or Tensor, default=1.0
-        Above 0; larger is softer. A tensor is broadcast to the rows.
+        Above 0; larger is softer. A tensor is broadcast to the rows; its values are checked by the caller.
 
     Returns
     -------
@@ -160,7 +163,7 @@ def soft_targets(teacher_logits: Tensor, temperature: float | Tensor = 1.0) -> T
 
 
 def logit_regression(
-    student_logits: Tensor, teacher_logits: Tensor, centre: bool = False, *, reduction: str = "mean"
+    student_logits: Tensor, teacher_logits: Tensor, *, centre: bool = False, reduction: str = "mean"
 ) -> Tensor:
     """Regress the teacher's logits, or its forecasts.
 
@@ -182,6 +185,8 @@ def logit_regression(
     ------
     ValueError
         If shapes differ.
+    TypeError
+        If `centre` is no bool.
 
     Notes
     -----
@@ -199,168 +204,10 @@ def logit_regression(
     >>> logit_regression(student, teacher).item(), logit_regression(student, teacher, centre=True).item()
     (5.0, 1.0)
     """
-    check_pair(student_logits, teacher_logits, "teacher_logits", minimum=1)
-    difference = student_logits - teacher_logits.detach()
-    if centre:
+    difference = student_logits - taught(student_logits, teacher_logits, "teacher_logits", minimum=1)
+    if check_bool("centre", centre):
         difference = difference - difference.mean(-1, keepdim=True)
     return reduced(difference.square().mean(-1), reduction)
-
-
-def label_smoothing(logits: Tensor, targets: Tensor, eps: float | Tensor, *, reduction: str = "mean") -> Tensor:
-    """Score class probabilities against labels of which a share is spread over all classes.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., n_classes)
-        At least two classes.
-    targets : Tensor of shape (...) or (..., n_classes)
-        Class indices of an integer type, or probabilities of a floating type.
-    eps : float or Tensor
-        Share that is spread, in [0, 1]; a tensor is broadcast to the rows.
-    reduction : {"mean", "none"}, default="mean"
-        Mean over the rows, or the rows.
-
-    Returns
-    -------
-    loss : Tensor
-        Scalar, or of shape (...).
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, there is one class only, or `eps` is no number between 0 and 1.
-
-    Notes
-    -----
-    (1 - eps) CE(y, p) + eps / C sum_c CE(c, p): every class gets eps / C, the true one too, as in [1]_ and
-    ``torch.nn.functional.cross_entropy``; not eps / (C - 1) on the others.
-
-    References
-    ----------
-    .. [1] Szegedy et al. (2016). Rethinking the Inception Architecture for Computer Vision. CVPR. arXiv:1512.00567,
-       section 7.
-
-    Examples
-    --------
-    Two classes, a true one of log-odds ln 3: 0.9 ln(4/3) + 0.1 ln(4).
-
-    >>> logits = torch.tensor([[3.0, 1.0]]).log()
-    >>> print(f"{label_smoothing(logits, torch.tensor([0]), eps=0.2).item():.4f}")
-    0.3975
-    """
-    check_targets(logits, targets)
-    eps = eps if isinstance(eps, Tensor) else check_fraction("eps", eps, "Use e.g. 0.1.")
-    log_p = logits.log_softmax(-1)
-    return reduced((1 - eps) * cross_entropy(log_p, targets) - eps * log_p.mean(-1), reduction)
-
-
-def entropy_regularized(
-    logits: Tensor, targets: Tensor, strength: float | Tensor, *, reduction: str = "mean"
-) -> Tensor:
-    """Score class probabilities, and penalise those that are far from uniform.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., n_classes)
-        At least two classes.
-    targets : Tensor of shape (...) or (..., n_classes)
-        Class indices of an integer type, or probabilities of a floating type.
-    strength : float or Tensor
-        Weight of the penalty, at least 0; a tensor is broadcast to the rows.
-    reduction : {"mean", "none"}, default="mean"
-        Mean over the rows, or the rows.
-
-    Returns
-    -------
-    loss : Tensor
-        Scalar, or of shape (...).
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, there is one class only, or `strength` is no finite number of at least 0.
-
-    Notes
-    -----
-    CE(y, p) + strength / C sum_c CE(c, p), the cross-entropy from the uniform distribution. It is (1 + l) times
-    `label_smoothing` with eps = l / (1 + l). The confidence penalty of [1]_ subtracts the entropy of p instead,
-    which is the divergence in the other direction.
-
-    References
-    ----------
-    .. [1] Pereyra et al. (2017). Regularizing Neural Networks by Penalizing Confident Output Distributions.
-       arXiv:1701.06548, section 3.
-
-    Examples
-    --------
-    >>> print(f"{entropy_regularized(torch.zeros(1, 2), torch.tensor([0]), strength=1.0).item():.4f}")
-    1.3863
-    """
-    check_targets(logits, targets)
-    if not isinstance(strength, Tensor):
-        strength = check_strength("strength", strength, "Use e.g. 0.1.")
-    log_p = logits.log_softmax(-1)
-    return reduced(cross_entropy(log_p, targets) - strength * log_p.mean(-1), reduction)
-
-
-def virtual_teacher(
-    logits: Tensor,
-    targets: Tensor,
-    temperature: float | Tensor = 1.0,
-    mass: float = 0.9,
-    *,
-    reduction: str = "mean",
-) -> Tensor:
-    """Distil from a teacher made by hand: sure of the true class up to ``mass``, undecided about all others.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (..., n_classes)
-        At least two classes.
-    targets : Tensor of shape (...) or (..., n_classes)
-        Class indices of an integer type, or one-hot rows of a floating type. Probabilities are smoothed alike:
-        p_d = b + (mass - b) targets, with b the probability of a wrong class.
-    temperature : float or Tensor, default=1.0
-        Above 0. The made-up teacher is softened as softmax(log p_d / T). A tensor is broadcast to the rows.
-    mass : float, default=0.9
-        Probability of the true class, in [0, 1]; [1]_ takes at least 0.9.
-    reduction : {"mean", "none"}, default="mean"
-        Mean over the rows, or the rows.
-
-    Returns
-    -------
-    loss : Tensor
-        Scalar, or of shape (...). At least 0.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, there is one class only, or `temperature` or `mass` is out of range.
-
-    Notes
-    -----
-    T^2 KL(p_d(T) || p(T)), the soft term alone. Departs from [1]_ in the factor T^2, so that
-    ``imitation`` weighs it as it weighs a true teacher. At T = 1 and imitation l it is label smoothing with
-    eps = l (1 - mass) C / (C - 1), up to a constant.
-
-    References
-    ----------
-    .. [1] Yuan, Tay, Li, Wang, Feng (2020). Revisiting Knowledge Distillation via Label Smoothing Regularization.
-       CVPR. arXiv:1909.11723, section 4 (Tf-KD_reg).
-
-    Examples
-    --------
-    A student that says what the virtual teacher says has nothing to learn.
-
-    >>> student = torch.tensor([[0.8, 0.1, 0.1]]).log()
-    >>> print(f"{virtual_teacher(student, torch.tensor([0]), temperature=20.0, mass=0.8).item():.4f}")
-    0.0000
-    """
-    check_targets(logits, targets)
-    mass = check_fraction("mass", mass, "Use e.g. 0.9.")
-    other = (1 - mass) / (logits.shape[-1] - 1)
-    made_up = other + (mass - other) * one_hot(targets, logits)
-    return kd(logits, made_up.log(), temperature, reduction=reduction)
 
 
 def mutual(student_logits: Tensor, *peer_logits: Tensor, reduction: str = "mean") -> Tensor:
@@ -384,6 +231,8 @@ def mutual(student_logits: Tensor, *peer_logits: Tensor, reduction: str = "mean"
     ------
     ValueError
         If there is no peer, shapes differ, or there is one class only.
+    TypeError
+        If a peer is no tensor, such as a list of peers.
 
     Notes
     -----
@@ -402,11 +251,15 @@ def mutual(student_logits: Tensor, *peer_logits: Tensor, reduction: str = "mean"
     """
     if not peer_logits:
         raise wrong("peer_logits", "the logits of at least one peer", "none", "Pass them behind those of the student.")
+    for peer in peer_logits:
+        if not isinstance(peer, Tensor):
+            given, step = f"a {type(peer).__name__}", "Unpack several peers: mutual(student_logits, *peers)."
+            raise wrong("peer_logits", "one tensor per peer", given, step, TypeError)
     terms = [kd(student_logits, peer, reduction=reduction) for peer in peer_logits]
     return torch.stack(terms).mean(0)
 
 
-def trust_weights(teacher_logits: Tensor, targets: Tensor, threshold: float = 0.5) -> Tensor:
+def trust_weights(teacher_logits: Tensor, targets: Tensor, *, threshold: float = 0.5) -> Tensor:
     """Tell which rows a teacher may teach: those it gets right and is sure of.
 
     Parameters
@@ -426,7 +279,8 @@ def trust_weights(teacher_logits: Tensor, targets: Tensor, threshold: float = 0.
     Raises
     ------
     ValueError
-        If shapes do not fit, there is one class only, or `threshold` is no number between 0 and 1.
+        If shapes do not fit, there is one class only or one that does not exist, or
+        `threshold` is no number between 0 and 1.
 
     Notes
     -----

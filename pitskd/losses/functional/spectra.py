@@ -15,7 +15,7 @@ from pitskd.losses.functional.maps import matched, mean_of_windows, unit
 __all__ = ["singular_values", "singular_vectors"]
 
 
-def singular_values(student: Tensor, teacher: Tensor, n_values: int = 4, mask: Tensor | None = None) -> Tensor:
+def singular_values(student: Tensor, teacher: Tensor, *, n_values: int = 4, mask: Tensor | None = None) -> Tensor:
     """Compare how many independent patterns over time two feature maps hold, and how strong they are.
 
     Parameters
@@ -54,7 +54,7 @@ def singular_values(student: Tensor, teacher: Tensor, n_values: int = 4, mask: T
     tensor(0.2929)
     """
     n_values = check_integer("n_values", n_values, minimum=1, step="Use 4.")
-    student, teacher, weights = matched(student, teacher, mask)
+    student, teacher, weights = matched(student, teacher, mask=mask)
     spectra = [_spectrum(maps, n_values) for maps in (student, teacher)]
     return mean_of_windows((spectra[0] - spectra[1]).square().mean(dim=1), weights)
 
@@ -64,7 +64,7 @@ def _spectrum(maps: Tensor, n_values: int) -> Tensor:
     return nn.functional.pad(values, (0, n_values - values.shape[1]))
 
 
-def singular_vectors(student: Tensor, teacher: Tensor, n_vectors: int = 1, mask: Tensor | None = None) -> Tensor:
+def singular_vectors(student: Tensor, teacher: Tensor, *, n_vectors: int = 1, mask: Tensor | None = None) -> Tensor:
     """Compare the strongest patterns over time of two feature maps.
 
     Parameters
@@ -107,7 +107,7 @@ def singular_vectors(student: Tensor, teacher: Tensor, n_vectors: int = 1, mask:
     (tensor(1.), tensor(0.))
     """
     n_vectors = check_integer("n_vectors", n_vectors, minimum=1, step="Use 1 for the strongest pattern.")
-    student, teacher, weights = matched(student, teacher, mask)
+    student, teacher, weights = matched(student, teacher, mask=mask)
     difference = _projector(student, n_vectors) - _projector(teacher, n_vectors)
     return mean_of_windows(difference.square().sum(dim=(1, 2)) / (2.0 * n_vectors), weights)
 
