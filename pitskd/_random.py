@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import numpy as np
 from pitskd._validation import wrong
 
 __all__: list[str] = []
+
+_GLOBAL_GENERATORS = threading.RLock()
 
 
 def stage_generator(random_state: Any, stage: str) -> np.random.Generator:
@@ -39,11 +42,12 @@ def stage_seed(random_state: Any, stage: str) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """Run code that draws from torch's global generators from a seed, and leave these as they were.
 
-    Modules initialise themselves, and foreign ones drop units, by the global generators: there is no other way in.
+    Modules initialise themselves, and foreign ones drop units, by the global generators: there is no other way in. One
+    thread at a time goes through.
     """
     import torch  # here, so that rooms above the networks do not load it
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 

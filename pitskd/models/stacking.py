@@ -32,7 +32,7 @@ from pitskd.models.modules import (
 )
 from pitskd.models.taps import Collected, check_layers, layer_names, tapped, works_in_place
 
-__all__ = ["StackedNetwork", "can_stack", "stack_parameters", "stacked_forward", "unstack"]
+__all__ = ["StackedNetwork", "can_stack", "stack_parameters"]
 
 # These act on each element or on the last axis alone; further axes in front change nothing.
 ANY_AXES = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, LastStep, Stretch)
@@ -316,24 +316,6 @@ def _recurred(inputs: Tensor, w_input: Tensor, w_state: Tensor, b_input: Tensor,
     return torch.stack(states).permute(1, 3, 2, 0)
 
 
-def stacked_forward(
-    network: nn.Module,
-    parameters: Mapping[str, Tensor],
-    inputs: Tensor,
-    layers: Sequence[str] = (),
-    keys: Tensor | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run many networks of one architecture once; see :class:`StackedNetwork`, which prepares for many runs.
-
-    Examples
-    --------
-    >>> networks = [nn.Linear(3, 2) for _ in range(4)]
-    >>> stacked_forward(networks[0], stack_parameters(networks), torch.ones(4, 5, 3))[0].shape
-    torch.Size([4, 5, 2])
-    """
-    return StackedNetwork(network)(parameters, inputs, layers, keys)
-
-
 def stack_parameters(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     """Copy the weights of networks into one tensor per parameter.
 
@@ -354,34 +336,6 @@ def stack_parameters(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     """
     listed = [dict(network.named_parameters()) for network in networks]
     return {name: torch.stack([weights[name].detach() for weights in listed]) for name in listed[0]}
-
-
-def unstack(network: nn.Module, parameters: Mapping[str, Tensor], i: int) -> nn.Module:
-    """Return network ``i`` of a stack as one of its own.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        The template.
-    parameters : mapping of str to Tensor of shape (n_networks, ...)
-    i : int
-
-    Returns
-    -------
-    network : torch.nn.Module
-        A copy that shares nothing with the stack.
-
-    Examples
-    --------
-    >>> networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
-    >>> torch.equal(unstack(networks[0], stack_parameters(networks), 1).weight, networks[1].weight)
-    True
-    """
-    own = copy.deepcopy(network)
-    with torch.no_grad():
-        for name, weights in own.named_parameters():
-            weights.copy_(parameters[name][i])
-    return own
 
 
 def can_stack(network: nn.Module, example: Tensor | None = None) -> bool:

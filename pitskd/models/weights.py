@@ -60,11 +60,6 @@ class Weights:
         squares = [part.reshape(self.n_networks, -1).square().sum(dim=1) for part in self.gradients.values()]
         return torch.stack(squares).sum(dim=0).sqrt()
 
-    def finite(self) -> Tensor:
-        """Tell which networks have no weight that is infinite or NaN, (n_networks,) bool."""
-        checks = [part.reshape(self.n_networks, -1).isfinite().all(dim=1) for part in self.views.values()]
-        return torch.stack(checks).all(dim=0)
-
 
 def _views(flat: Tensor, shapes: Mapping[str, torch.Size], sizes: list[int]) -> dict[str, Tensor]:
     blocks = flat.split(sizes)
