@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         pm25_windows,
         simulate_clean_features,
         simulate_clean_labels,
+        simulate_frequencies,
         simulate_linear_chain,
         simulate_mackey_glass,
         simulate_relevant_features,
@@ -73,6 +74,15 @@ if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does the same at
         vus_roc,
         vus_roc_scorer,
     )
+    from pitskd.neural import (
+        ClassBiasCorrection,
+        LabelRefineryClassifier,
+        NeuralDistillationClassifier,
+        NeuralDistillationClassifierCV,
+        NeuralDistillationRegressor,
+        NeuralDistillationRegressorCV,
+        munge,
+    )
     from pitskd.parts import TableParts, join_windows, read_parts, windows_from_parts
     from pitskd.persistence import load, model_facts, save
     from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
@@ -98,6 +108,7 @@ _ROOMS = {
         "pm25_windows",
         "simulate_clean_features",
         "simulate_clean_labels",
+        "simulate_frequencies",
         "simulate_linear_chain",
         "simulate_mackey_glass",
         "simulate_relevant_features",
@@ -135,6 +146,18 @@ _ROOMS = {
         "GeneralizedDistillationRegressorCV",
     ),
     "privileged": ("PrivilegedClassifier", "PrivilegedRegressor"),
+    # Networks and losses are used as pitskd.models.MLP and pitskd.losses.FitNetHint.
+    "models": (),
+    "losses": (),
+    "neural": (
+        "ClassBiasCorrection",
+        "LabelRefineryClassifier",
+        "NeuralDistillationClassifier",
+        "NeuralDistillationClassifierCV",
+        "NeuralDistillationRegressor",
+        "NeuralDistillationRegressorCV",
+        "munge",
+    ),
     "persistence": ("load", "model_facts", "save"),
     "anomaly": ("AchievedRate", "Alarm", "PrivilegedAnomalyDetector", "RiverAdapter"),
     # The other names of this room are used as pitskd.experiments.compare_methods.

@@ -45,7 +45,17 @@ ROOMS = [
     *("lupi", "persistence", "forecasting", "anomaly", "compression", "experiments", "cli"),
 ]
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "matplotlib")
-EXPORTED_ROOMS = ("windows", "parts", "datasets", "metrics", "linear", "distillation", "privileged", "anomaly")
+EXPORTED_ROOMS = (
+    "windows",
+    "parts",
+    "datasets",
+    "metrics",
+    "linear",
+    "distillation",
+    "privileged",
+    "neural",
+    "anomaly",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 
