@@ -412,9 +412,13 @@ class Outside(Candidate):
         if not self.distils:
             model = fit_weighted("candidates", model, part.X, part.y, given)
             return Voice(trial.task, model, part.X.shape[1:])
-        X, Z = part.X.reshape(len(rows), *part.window), part.Z.reshape(len(rows), *part.middle)
         extra = {} if given is None else {"sample_weight": given}
-        return Voice(trial.task, model.fit(X, part.y, X_privileged=Z, **extra), part.window)
+        X = part.X.reshape(len(rows), *part.window)
+        return Voice(trial.task, model.fit(X, part.y, X_privileged=self._taught_by(part), **extra), part.window)
+
+    def _taught_by(self, part: Lesson) -> np.ndarray | None:
+        """Return the privileged rows that are shown."""
+        return part.Z.reshape(len(part.X), *part.middle)
 
 
 BUILT_IN = {kind.name: kind for kind in (Baseline, Generalized, AnchoredToChain, AnchoredToDynamics)}

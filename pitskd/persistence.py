@@ -8,6 +8,7 @@ built from it; any other class in it is refused by name before anything is built
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import importlib
 import io
@@ -262,13 +263,39 @@ class Frame:
         self.index = table.index.tolist()
         self.columns = {str(name): _plain_column(column) for name, column in table.items()}
 
-    def table(self) -> pd.DataFrame:
+    def from_file(self) -> pd.DataFrame:
         """Return the table again."""
         return pd.DataFrame(self.columns, index=pd.Index(self.index, name=self.label))
 
 
 def _plain_column(column: pd.Series) -> Any:
     return column.to_numpy() if column.dtype.kind in "biuf" else column.tolist()
+
+
+class Partial:
+    """A class and what it will be called with, as a model file holds a `functools.partial`, e.g. a network's builder.
+
+    Only networks of this package are made while a file is read, and classes that the reader has named.
+    """
+
+    def __init__(self, given: functools.partial[Any]) -> None:
+        self.kind, self.arguments, self.keywords = given.func, given.args, given.keywords
+
+    def from_file(self) -> functools.partial[Any]:
+        """Return the partial again."""
+        kind = self.kind
+        room = getattr(kind, "__module__", "").partition(".")[0]
+        if not isinstance(kind, type) or (room in ("pitskd", "sklearn") and not _is_network(kind)):
+            raise _UnknownClasses(f"functools.partial of {getattr(kind, '__qualname__', kind)}")
+        return functools.partial(kind, *self.arguments, **self.keywords)
+
+    def __call__(self, **sizes: int) -> Any:
+        """Build a network."""
+        return self.from_file()(**sizes)
+
+
+def _is_network(kind: type) -> bool:
+    return kind.__module__.startswith("pitskd.models.")
 
 
 def _without_pandas(model: Any) -> Any:
@@ -281,12 +308,16 @@ def _without_pandas(model: Any) -> Any:
 
 
 def _framed(part: Any, known: dict[int, Any]) -> Any:
-    """Return a part of a model with its tables as `Frame`; a part that holds none is the same object."""
+    """Return a part of a model with tables as `Frame`, partials as `Partial`, networks as arrays; else the same."""
     if isinstance(part, pd.DataFrame):
         return Frame(part)
+    if type(part) is functools.partial and isinstance(part.func, type):
+        return Partial(part)
     if id(part) not in known:
         known[id(part)] = part  # also where a part holds itself
-        known[id(part)] = _refilled(part, known)
+        write: Any = getattr(part, "for_file", None)
+        filed = None if write is None or isinstance(part, type) else write()
+        known[id(part)] = _refilled(part if filed is None else filed, known)
     return known[id(part)]
 
 
@@ -313,11 +344,28 @@ def _replaced(part: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _with_tables(model: Any) -> Any:
-    """Return a model with its tables again."""
+    """Return a model with its tables, partials and networks again."""
+    known: dict[int, Any] = {}
     for part in list(_parts(model)):
-        tables = {name: value.table() for name, value in vars(part).items() if isinstance(value, Frame)}
-        vars(part).update(tables)
-    return model
+        given = {name: _given(value, known) for name, value in vars(part).items()}
+        vars(part).update({name: value for name, value in given.items() if value is not vars(part)[name]})
+    return _given(model, known)
+
+
+def _given(value: Any, known: dict[int, Any]) -> Any:
+    """Return a value as it was before it was written; one that holds no table and no partial is the same object."""
+    if hasattr(type(value), "from_file"):
+        if id(value) not in known:
+            vars(value).update({name: _given(inner, known) for name, inner in vars(value).items()})
+            known[id(value)] = value, value.from_file()  # beside what it was, whose id must not be used again
+        return known[id(value)][1]
+    if type(value) in (list, tuple):
+        entries = [_given(entry, known) for entry in value]
+        return value if all(map(operator.is_, entries, value)) else type(value)(entries)
+    if type(value) is dict:
+        entries = [_given(entry, known) for entry in value.values()]
+        return value if all(map(operator.is_, entries, value.values())) else dict(zip(value, entries, strict=True))
+    return value
 
 
 def _described(model: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Laws of model files: what comes back is what was saved, and nothing foreign is ever built."""
 
+import copy
 import hashlib
 import io
 import json
@@ -7,26 +8,35 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree._tree import Tree
+from torch import nn
 
 import pitskd
 from pitskd import (
     AnchoredDistillationRegressor,
     ChainDistillationRegressor,
+    NeuralDistillationClassifier,
+    NeuralDistillationRegressor,
+    NeuralDistillationRegressorCV,
     PrivilegedAnomalyDetector,
     PrivilegedClassifier,
     PrivilegedRegressor,
     TunedRidge,
 )
+from pitskd.losses import FitNetHint, LogitRegression
+from pitskd.models import GRU, MLP, TCN, Autoencoder
 from pitskd.persistence import _digest, load, model_facts, save
 
 
@@ -387,3 +397,219 @@ assert "skops" in sys.modules and "torch" not in sys.modules
 import torch
 assert torch.ones(2).sum() == 2"""
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- networks
+
+SHORT: dict[str, Any] = {"max_epochs": 2, "random_state": 0}
+TINY: dict[str, Any] = {"student": partial(MLP, hidden=4), **SHORT}
+
+
+class OwnNetwork(nn.Sequential):
+    def __init__(self, *, units=4, n_channels, length, n_outputs):
+        super().__init__(nn.Flatten(), nn.Linear(n_channels * length, units), nn.Linear(units, n_outputs))
+
+
+@pytest.fixture(scope="module")
+def windows():
+    rng = np.random.default_rng(1)
+    X, Z = rng.normal(size=(60, 4, 2)), rng.normal(size=(60, 3, 2))
+    return X, Z, X[:, -1, 0] + Z[:, -1, 0]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        NeuralDistillationRegressor(max_epochs=2, random_state=0),
+        NeuralDistillationRegressor(student=TCN, quantiles=(0.1, 0.5), max_epochs=2, random_state=0),
+        NeuralDistillationRegressor(
+            [partial(MLP, hidden=(4, 4)), Ridge()],
+            partial(GRU, hidden=4, dropout=0.5),
+            hints=[(FitNetHint("hidden", "hidden"), 0.5)],
+            max_epochs=2,
+            random_state=0,
+        ),
+        NeuralDistillationRegressorCV(NeuralDistillationRegressor(**TINY), imitations=(0.0, 1.0), cv=2),
+        NeuralDistillationClassifier(
+            student=partial(Autoencoder, kind="convolutional", hidden=4), soft_loss=LogitRegression(), max_epochs=2
+        ),
+        PrivilegedRegressor(["baseline", NeuralDistillationRegressor(**TINY)], combine="stack", cv=2),
+        PrivilegedClassifier(["baseline", NeuralDistillationClassifier(**TINY)], combine="weights", cv=2),
+    ],
+    ids=["default", "class", "several teachers", "search", "classifier", "front door", "classifying front door"],
+)
+@pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
+def test_neural_students_come_back_with_their_builders(model, windows, tmp_path):
+    X, Z, y = windows
+    target = y > 0 if hasattr(model, "predict_proba") else y
+    model = clone(model).fit(X, target, X_privileged=Z)
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert np.array_equal(again.predict(X), model.predict(X))
+    assert repr(again.get_params()) == repr(model.get_params())
+    refitted = clone(again).fit(X, target, X_privileged=Z)  # builders build again
+    assert refitted.predict(X).shape == model.predict(X).shape
+    if hasattr(model, "history_"):
+        pd.testing.assert_frame_equal(again.history_, model.history_, check_exact=True)
+
+
+@pytest.mark.filterwarnings("ignore:The teacher's held-out loss", "ignore:X is short", "ignore:X drifts")
+def test_a_detector_with_a_neural_student_goes_on_in_its_stream(log, tmp_path):
+    student = NeuralDistillationRegressor(student=partial(GRU, hidden=4), max_epochs=1, random_state=0)
+    kept = log[["flow", "level"]].iloc[:200]
+    model = PrivilegedAnomalyDetector(student, horizons=(1, 2)).fit(kept, X_privileged=log[["lab"]].iloc[:200])
+    for row in kept.to_numpy()[:10]:
+        model.update(row)
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert again.student.student.func is GRU
+    pd.testing.assert_frame_equal(again.detect(kept), model.detect(kept), check_exact=True)
+    rows = kept.to_numpy()[10:20]
+    assert [again.update(row).score for row in rows] == [model.update(row).score for row in rows]
+
+
+@pytest.mark.parametrize("builder", [OwnNetwork, partial(OwnNetwork, units=3)])
+def test_a_network_of_the_user_is_refused_until_it_is_trusted(windows, tmp_path, builder):
+    X, _, y = windows
+    model = NeuralDistillationRegressor(student=builder, imitation=0.0, **SHORT).fit(X, y)
+    with pytest.raises(ValueError, match=r"model must be of parts that a model file can hold, got .*OwnNetwork"):
+        save(model, tmp_path / "m")
+    save(model, tmp_path / "m", trusted=[OwnNetwork])
+    with pytest.raises(ValueError, match=r"a model file of known classes, got .*OwnNetwork"):
+        load(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m", trusted=[OwnNetwork]).predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [(partial(Ridge, alpha=2.0), "functools.partial of Ridge"),
+     (partial(FitNetHint, "hidden", "hidden"), "functools.partial of FitNetHint"),
+     (partial(np.clip, a_min=0.0), "functools.partial")],
+)  # fmt: skip
+def test_a_partial_of_anything_but_a_network_is_refused(tmp_path, part, said):
+    with pytest.raises(ValueError, match=rf"parts that a model file can hold, got {said}"):
+        save(Ridge(alpha=part), tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+def nodes(schema):
+    """Yield every object of a schema."""
+    if isinstance(schema, dict):
+        yield schema
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from nodes(part)
+
+
+@pytest.mark.parametrize("builder", [TCN, partial(TCN, hidden=4)])
+@pytest.mark.parametrize(
+    ("module", "name", "said"),
+    [
+        ("pitskd.privileged", "PrivilegedRegressor", "a model file"),
+        ("sklearn.linear_model._ridge", "Ridge", "a model file"),
+        ("posix", "system", "a model file of known classes"),
+    ],
+)
+def test_a_file_made_by_hand_builds_no_other_class_than_a_network(windows, tmp_path, builder, module, name, said):
+    X, _, y = windows
+    path = tmp_path / "m"
+    save(NeuralDistillationRegressor(student=builder, imitation=0.0, **SHORT).fit(X, y), path)
+
+    def forge(entries, _):
+        schema = json.loads(entries["schema.json"])
+        named = [node for node in nodes(schema) if node.get("__class__") == "TCN"]
+        assert len(named) >= 2  # the parameter, and what the student is built by
+        for node in named:
+            node |= {"__module__": module, "__class__": name}
+        entries["schema.json"] = json.dumps(schema).encode()
+
+    rewritten(path, forge)
+    with pytest.raises(ValueError, match=rf"path must be {said}"):
+        load(path)
+
+
+class Drawn(nn.Module):
+    """A network whose structure is drawn and then edited, with a buffer that `state_dict` leaves out."""
+
+    def __init__(self, *, n_channels, length, n_outputs):
+        super().__init__()
+        self.order = torch.randperm(n_channels * length).tolist()
+        self.register_buffer("shift", torch.randn(1), persistent=False)
+        self.head = nn.Linear(n_channels * length, n_outputs)
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, windows):
+        return self.head(windows.flatten(1)[:, self.order]) + self.shift
+
+
+class Shifted(nn.Sequential):
+    """A network with a buffer that `state_dict` leaves out, and a weight that does not learn."""
+
+    def __init__(self, *, n_channels, length, n_outputs):
+        super().__init__(nn.Flatten(), nn.Linear(n_channels * length, n_outputs), nn.Identity())
+        self.register_buffer("shift", torch.randn(1), persistent=False)
+        self[1].bias.requires_grad_(False)
+
+    def forward(self, windows):
+        return super().forward(windows) + self.shift
+
+
+@pytest.mark.parametrize("again", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy, copy.copy])
+def test_pickles_and_copies_hold_the_network_as_it_is(windows, again):
+    X, _, y = windows
+    model = NeuralDistillationRegressor(student=Drawn, imitation=0.0, **SHORT).fit(X, y)
+    model.student_.network.head = nn.Sequential(model.student_.network.head, nn.Tanh())  # edited by hand
+    other = again(model)
+    assert np.array_equal(other.predict(X), model.predict(X))
+    assert [part.requires_grad for part in other.student_.network.parameters()] == [True, False]
+
+
+def test_a_file_holds_buffers_of_all_kinds_and_what_does_not_learn(windows, tmp_path):
+    X, _, y = windows
+    model = NeuralDistillationRegressor(student=Shifted, imitation=0.0, **SHORT).fit(X, y)
+    save(model, tmp_path / "m", trusted=[Shifted])
+    again = load(tmp_path / "m", trusted=[Shifted])
+    assert np.array_equal(again.predict(X), model.predict(X))
+    assert [part.requires_grad for part in again.student_.network.parameters()] == [True, False]
+    assert again.student_.history == model.student_.history
+
+
+def edited(model):
+    model.student_.network[2] = nn.Tanh()
+    return model
+
+
+def wider(model):
+    model.student_.network[2] = nn.Linear(1, 1, bias=False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("student", "change", "said"),
+    [
+        (Drawn, lambda model: model, "a network that says something else"),
+        (Shifted, edited, "a network that says something else"),
+        (Shifted, wider, "a network with other weights"),
+    ],
+)
+def test_a_network_that_its_builder_would_not_build_again_is_not_saved(windows, tmp_path, student, change, said):
+    X, _, y = windows
+    with torch.random.fork_rng():
+        model = change(NeuralDistillationRegressor(student=student, imitation=0.0, **SHORT).fit(X, y))
+    with pytest.raises(ValueError, match=rf"model must be of parts that a model file can hold, got .*{said}"):
+        save(model, tmp_path / "m", trusted=[student])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_student_that_a_model_holds_twice_comes_back_once(windows, tmp_path):
+    X, Z, y = windows
+    search = NeuralDistillationRegressorCV(NeuralDistillationRegressor(**TINY), imitations=(0.0,), cv=2)
+    model = search.fit(X, y, X_privileged=Z)
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert again.student_ is again.best_estimator_.student_
+    assert model.student_ is model.best_estimator_.student_
+    save(model.student_, tmp_path / "student")
+    rows = X.reshape(len(X), -1)
+    assert np.array_equal(load(tmp_path / "student").predict(rows), model.student_.predict(rows))

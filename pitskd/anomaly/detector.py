@@ -63,7 +63,9 @@ class PrivilegedAnomalyDetector(OutlierMixin, BaseEstimator):
     ----------
     student : regressor or None, default=None
         Forecasts rows from the last `n_lags`. None: a ridge vector autoregression. Any multi-output regressor of
-        scikit-learn; one of this package that distils is taught with the rows between and the privileged sensors.
+        scikit-learn; one of this package that distils is taught with the rows between and the privileged sensors. A
+        network (`NeuralDistillationRegressor`) sees windows with their time; in single precision its streams equal
+        arrays to about six digits, with ``precision="float64"`` to rounding.
     horizons : int or sequence of int, default=(1,)
         How many rows ahead is forecast; innovations of several horizons are whitened jointly. ``(1, 5, 20)`` sees slow
         faults that one-step forecasts adapt to.

@@ -21,6 +21,7 @@ from pitskd._candidates import Anchored, Baseline, Candidate, Finding, Linear, T
 from pitskd._folds import default_folds, teaches
 from pitskd._lessons import Classification, Lesson, Task
 from pitskd._random import stage_generator
+from pitskd.experiments._same_loss import Plain, combined_untaught, untaught_candidates, without_privilege
 from pitskd.experiments.competitors import BASELINE, NO_MIDDLE, PERMUTED, SAME_LOSS, STUDENT, TEACHER
 from pitskd.linear._families import Rules, calibrated
 from pitskd.linear._paths import logistic_path, ridge_grid, two_valued_range
@@ -59,6 +60,11 @@ class Study:
     @property
     def classify(self) -> bool:
         return isinstance(self.task, Classification)
+
+    @property
+    def classes(self) -> Any:
+        """Labels in the order of logits; None for numbers."""
+        return self.task.classes if isinstance(self.task, Classification) else None
 
     @property
     def has_indicators(self) -> bool:
@@ -172,8 +178,14 @@ def _methods(
     yield BASELINE, said(_better(trial, list(baselines.values())))
     if len(baselines) > 1:
         yield from ((name, said(finding)) for name, finding in baselines.items())
-    plain = without_privilege(study.estimator)
-    yield SAME_LOSS, said(Plain().fit(trial)) if plain is None else study.measure(study.fit_without(plain, train), test)
+    plain, alone = without_privilege(study.estimator), untaught_candidates(study.estimator)
+    if plain is not None:
+        yield SAME_LOSS, study.measure(study.fit_without(plain, train), test)
+    elif alone:
+        model = combined_untaught(trial, alone, study.estimator.combine)
+        yield SAME_LOSS, study.measure(model, test, study.classes, X_test)
+    else:
+        yield SAME_LOSS, said(Plain().fit(trial))
     if study.window > 1:
         yield NO_MIDDLE, said(own_dynamics(trial, study.window))
     control = permuted_control(student) if hasattr(student, "middle_follows_") else study.estimator
@@ -233,14 +245,6 @@ def permuted(study: Study, number: int, train: np.ndarray) -> np.ndarray:
     return order
 
 
-def without_privilege(estimator: Any) -> Any:
-    """Return the estimator with its imitation set to 0, the same loss on hard targets alone; None if it has none."""
-    given = estimator.get_params(deep=False)
-    off = {"imitation": 0.0, "imitations": [0.0], "towards": "chain", "target_imitation": 0.0}
-    off = {name: value for name, value in off.items() if name in given}
-    return clone(estimator).set_params(**off) if {"imitation", "imitations"} & set(off) else None
-
-
 def lean(estimator: Any, student: Any) -> Any:
     """Return the estimator without candidates that its rule gives no weight, whatever the rows: the same student."""
     weights = getattr(student, "weights_", {})
@@ -274,17 +278,6 @@ def tuned_baselines(study: Study, trial: Trial) -> dict[str, Finding]:
     if study.has_indicators:
         kinds[INDICATORS] = Baseline()
     return {name: kind.fit(trial) for name, kind in kinds.items()}
-
-
-class Plain(Anchored):
-    """Averaged over strengths as the anchored students are, but shrunk towards nothing."""
-
-    name = "plain"
-
-    def priors(self, trial: Trial) -> tuple[Rules, np.ndarray]:
-        k = trial.numbers.shape[1]
-        nothing = np.zeros((len(trial.sets), 1, k, trial.X.shape[1])), np.zeros((len(trial.sets), 1, k))
-        return Rules(*nothing, pd.DataFrame({"prior": [0.0]})), np.ones(1)
 
 
 class ShrunkToDynamics(Anchored):

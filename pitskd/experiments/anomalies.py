@@ -12,6 +12,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from pitskd.metrics import event_scores, vus_pr, vus_roc
 __all__ = ["AnomalyTask"]
 
 OURS = "PrivilegedAnomalyDetector"
+NEURAL = "GRU in the same head"
 ALWAYS = "always alarm"
 SKAB_RANKING = "SKAB, ranking"
 SKAB_THRESHOLD = "SKAB, asked 1 %"
@@ -143,6 +145,18 @@ class Learnt:
         detector = fit_quietly(_Open(smoothing=1, false_alarm_rate=ASKED, **settings), log)
         return cls(lambda rows: -detector.score_samples(rows), detector.held_out_, 1.0)
 
+    @classmethod
+    def neural(cls, log: np.ndarray) -> Learnt:
+        """Let our detector learn a log (n, c) with a network as its student, in the time that a file may take."""
+        from pitskd.models import GRU  # loads torch
+        from pitskd.neural import NeuralDistillationRegressor
+
+        student = NeuralDistillationRegressor(
+            student=partial(GRU, hidden=16), imitation=0.0, max_epochs=20, batch_size=64, learning_rate=0.01,
+            schedule="cosine", validation=None, random_state=0,
+        )  # fmt: skip
+        return cls.ours(log, student=student)
+
     def judge(self, rows: np.ndarray, smoothing: int, modes: Sequence[str] = tuple(MODES)) -> Judged:
         """Judge the rows of a file."""
         return self.smooth(self.score(rows), smoothing, modes)
@@ -242,6 +256,8 @@ class SkabTask(AnomalyTask):
         for reference in short_references(n_trees=100) if self.quick else all_references():
             yield from self._say(reference.name, Learnt.reference(reference, log), behind)
         yield from self._say(OURS, Learnt.ours(log), behind)
+        if not self.quick:
+            yield from self._say(NEURAL, Learnt.neural(log), behind)
         for mode in MODES:
             always = np.ones(len(behind), dtype=bool)
             yield from counted(f"{SKAB_THRESHOLD}, {mode}", ALWAYS, self.run, behind, always, self.period)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
@@ -29,8 +29,9 @@ from pitskd._lessons import Classification, Folds, split_rows
 from pitskd._random import stage_generator
 from pitskd._validation import wrong
 from pitskd.experiments import _verdict as words
-from pitskd.experiments._controls import Study, judged_split, without_privilege
+from pitskd.experiments._controls import Study, judged_split
 from pitskd.experiments._markov import imitation_path, reading
+from pitskd.experiments._same_loss import untaught_candidates, without_privilege
 from pitskd.experiments.competitors import NO_MIDDLE, SAME_LOSS, STUDENT, TEACHER
 from pitskd.experiments.references import check_per_split, read_references
 from pitskd.privileged import PrivilegedClassifier, PrivilegedRegressor
@@ -148,8 +149,9 @@ def privileged_report(
     """Say whether the privileged part helps an estimator on these rows, against a tuned baseline and controls.
 
     The estimator is refitted in every split beside the models it has to beat: a tuned linear model without privileged
-    data; the *same loss* without privileged data (the estimator at imitation 0; for the front door its averaging over
-    strengths, shrunk towards nothing); the better of two models that roll the *input windows' own dynamics* on; and
+    data; the *same loss* without privileged data (the estimator at imitation 0, a network from the same seed; for the
+    front door its averaging over strengths, shrunk towards nothing, combined with estimators of the user's own that see
+    no privileged row); the better of two models that roll the *input windows' own dynamics* on; and
     the estimator itself with *permuted* privileged rows. A tuned linear model of X and X_privileged is the bound.
 
     Parameters
@@ -184,7 +186,8 @@ def privileged_report(
     confidence : float, default=0.95
         Of every interval; between 0 and 1, both excluded.
     random_state : int, numpy Generator, numpy RandomState or None, default=0
-        Seed of splits, permutations and bootstrap; the estimator keeps its own.
+        Seed of splits, permutations and bootstrap, and of an estimator whose own `random_state` is None, so that the
+        student and its controls start alike; any other keeps its own.
     n_jobs : int, default=None
         Processes that share the splits, -1 for all cores; it does not change the result.
     verbose : bool, default=False
@@ -313,7 +316,13 @@ def _read(
         raise wrong("y", "of more than one value in every target", "a constant", "Pass targets that vary.")
     given = None if lesson.weight is None else np.asarray(lesson.weight)
     block = time_block_numbers(n, gap)
-    return Study(estimator, task, lesson, X, y, X_privileged, given, block, seed, variance), gap
+    return Study(_seeded(estimator, seed), task, lesson, X, y, X_privileged, given, block, seed, variance), gap
+
+
+def _seeded(estimator: Any, seed: int) -> Any:
+    """Return the estimator with a seed if it could have one and has none."""
+    unseeded = estimator.get_params(deep=False).get("random_state", seed) is None
+    return clone(estimator).set_params(random_state=seed) if unseeded else estimator
 
 
 def _metric(metric: str | None, study: Study) -> str:
@@ -420,9 +429,10 @@ def _left_out(study: Study) -> dict[str, str]:
     if study.window == 1:
         missing[NO_MIDDLE] = "X has a single row per window, which has no dynamics of its own"
     if without_privilege(study.estimator) is None:
-        missing[f"{type(study.estimator).__name__} at imitation 0"] = (
-            f"it has no such setting; the {SAME_LOSS} is a tuned linear model averaged over strengths"
-        )
+        linear = "a tuned linear model averaged over strengths"
+        stand_in = "its candidates without privileged rows" if untaught_candidates(study.estimator) else linear
+        what = f"{type(study.estimator).__name__} at imitation 0"
+        missing[what] = f"it has no such setting; the {SAME_LOSS} is {stand_in}"
     if study.classify:
         missing["ridge on the margin"] = (
             "the number behind the label, if there is one, is not known here: regress it and compare before you call "

@@ -14,6 +14,7 @@ from pitskd.experiments.anomalies import (
     ALWAYS,
     DRIFT,
     MODES,
+    NEURAL,
     NORMAL,
     OURS,
     SKAB_RANKING,
@@ -189,6 +190,28 @@ def test_a_file_is_ranked_and_alarmed_by_every_detector_in_both_modes(results):
         counted = results[results["task"] == f"{SKAB_THRESHOLD}, {mode}"]
         assert set(counted["method"]) == {*ranked["method"], ALWAYS}
         assert set(counted["block"]) == {"valve/0", "valve/1", "valve/2"}
+
+
+@pytest.fixture(scope="module")
+def full():
+    return dataclasses.replace(skab_task(0), quick=False).cells(0)
+
+
+def test_a_network_in_the_same_head_stands_in_the_full_table_alone(full, results):
+    ranked = full[full["task"] == SKAB_RANKING]
+    assert set(ranked["method"]) == {OURS, NEURAL, "Mahalanobis"}
+    assert ranked[(ranked["method"] == NEURAL) & (ranked["metric"] == "ROC")]["sum"].item() > 0.8
+    assert NEURAL not in set(results["method"])
+
+
+def test_ours_with_a_network_is_no_bar(full):
+    """Were it the best of all others, the best reference would still be what ours is compared with."""
+    praised = full.copy()
+    praised.loc[(praised["method"] == NEURAL) & praised["metric"].isin(["ROC", "VUS-PR", "detected"]), "sum"] = 1e6
+    several = pd.concat([praised.assign(block=f"valve/{number}") for number in range(3)])
+    verdicts = bars(Counts(several)).set_index("task")
+    assert verdicts.loc["SKAB, ROC", "verdict"].endswith("Mahalanobis")
+    assert verdicts["tuned baseline"].max() <= 1.0
 
 
 def test_a_rerun_reads_what_is_there(tasks, results, tmp_path, monkeypatch):

@@ -1,9 +1,14 @@
+import subprocess
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import LocalOutlierFactor
 from statsmodels.tsa.api import VAR
 
+from pitskd import NeuralDistillationRegressor
 from pitskd.anomaly.students import Log
 from pitskd.experiments import detectors
 from pitskd.experiments.detectors import (
@@ -13,10 +18,12 @@ from pitskd.experiments.detectors import (
     Mahalanobis,
     OneClass,
     PrincipalComponents,
+    Reconstruction,
     all_references,
     seen_rows,
     short_references,
 )
+from pitskd.models import Autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,51 @@ def test_one_class_scores_keep_the_order_of_the_decision(log):
     assert np.array_equal(np.argsort(OneClass(0.02).fit(log).score(log)), np.argsort(-expected))
 
 
-@pytest.mark.parametrize("reference", [Mahalanobis(4), Autoregression(3)], ids=lambda reference: reference.name)
+@pytest.fixture
+def short_training(monkeypatch):
+    monkeypatch.setattr(detectors, "EPOCHS", 3)
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolutional"])
+def test_an_autoencoder_scores_what_it_cannot_write_out_again(log, kind, short_training):
+    """By hand: windows in order of time, in deviations of each entry, and the mean square of what is left."""
+    found = Reconstruction(kind, n_lags=4).fit(log).score(log)
+    X = np.stack([log[last - 3 : last + 1] for last in range(3, len(log))])
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    model = NeuralDistillationRegressor(
+        student=partial(Autoencoder, kind=kind, hidden=64), imitation=0.0, max_epochs=3, batch_size=64,
+        learning_rate=0.01, schedule="cosine", validation=None, random_state=0,
+    ).fit(X, X.reshape(len(X), -1))  # fmt: skip
+    left = X.reshape(len(X), -1) - model.predict(X)
+    assert np.allclose(found[3:], np.mean(left**2, axis=1), rtol=1e-4)
+
+
+def test_an_autoencoder_learns_that_sensors_follow_each_other():
+    """Two sensors that are one behind the bottleneck of another: what parts them is an anomaly, far ones are not."""
+    one = np.random.default_rng(0).normal(size=(300, 1))
+    rows = np.hstack([one, one])
+    model = Reconstruction("dense", n_lags=2).fit(rows)
+    together, apart = model.score(np.full((3, 2), 1.5)), model.score(np.tile([1.5, -1.5], (3, 1)))
+    assert apart[-1] > 10 * together[-1]
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("kind", ["dense", "convolutional"])
+def test_autoencoders_do_not_depend_on_units_and_origins(log, kind):
+    unit, origin = np.array([1e-3, 1.0, 1e4]), np.array([0.0, -7.0, 1e5])
+    plain, other = (Reconstruction(kind).fit(rows).score(rows) for rows in (log, unit * log + origin))
+    assert np.allclose(plain, other, rtol=1e-3)
+
+
+def test_references_do_not_load_torch_before_a_network_learns():
+    code = "import sys\nfrom pitskd.experiments.detectors import all_references\nall_references()\n"
+    subprocess.run([sys.executable, "-c", f"{code}assert 'torch' not in sys.modules"], check=True)
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize(
+    "reference", [Mahalanobis(4), Autoregression(3), Reconstruction("dense")], ids=lambda reference: reference.name
+)
 def test_held_out_scores_come_from_detectors_that_saw_nothing_of_the_block(reference, log):
     reference.fit(log)
     held_out = reference.held_out(log)
@@ -124,7 +175,8 @@ def test_held_out_scores_are_higher_than_those_of_learnt_rows(log):
 
 def test_a_constant_sensor_breaks_no_reference(log):
     still = np.column_stack([log, np.full(len(log), 7.0)])
-    for reference in (Mahalanobis(), PrincipalComponents("Q", 0.9), LocalOutliers(20), Forest(n_trees=10)):
+    for reference in (Mahalanobis(), PrincipalComponents("Q", 0.9), LocalOutliers(20), Forest(n_trees=10),
+                      Reconstruction("dense")):  # fmt: skip
         assert np.isfinite(reference.fit(still).score(still)).all()
 
 
