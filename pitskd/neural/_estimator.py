@@ -30,7 +30,7 @@ from pitskd._validation import (
 )
 from pitskd.neural._fitting import warn_of_end
 from pitskd.neural._learning import Fitted, Group, Pupil, warn_of_weak_teacher
-from pitskd.neural._material import Split, classes_of, privilege_alone, split_in_time
+from pitskd.neural._material import Split, check_class_weights, classes_of, privilege_alone, split_in_time
 from pitskd.neural._settings import check_builder, check_training
 from pitskd.neural._student import NetworkStudent
 from pitskd.neural._teachers import is_builder, listed
@@ -238,6 +238,7 @@ class Neural(Distillation):
 
     def _check_lesson(self, task: Task, lesson: Lesson, imitations: set[float]) -> None:
         self._check_resumed(task, lesson)
+        check_class_weights(task, getattr(self, "class_weight", None))
         if not task.can_learn(lesson.hard[lesson.counts]) and not self._needs_no_label(lesson):
             classes = " and of two classes" if isinstance(task, Classification) else ""
             expected, got = f"present in two rows of weight above 0{classes}", np.count_nonzero(lesson.counts)

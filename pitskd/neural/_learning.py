@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pitskd._lessons import Classification, Lesson, Task
@@ -19,9 +20,17 @@ from pitskd.losses.functional import pinball
 from pitskd.losses.response import SoftTargets, SquaredError
 from pitskd.models.taps import check_layers
 from pitskd.neural._fitting import Assignment
-from pitskd.neural._hints import Hints
+from pitskd.neural._hints import Hints, rehearse
 from pitskd.neural._material import Split, Told, class_weights, teacher_shape
-from pitskd.neural._settings import build, check_builder, check_hints, plan_of, sizes_of
+from pitskd.neural._settings import (
+    build,
+    check_augmentation,
+    check_builder,
+    check_hints,
+    example_of,
+    plan_of,
+    sizes_of,
+)
 from pitskd.neural._student import NetworkStudent
 from pitskd.neural._teachers import (
     Classroom,
@@ -118,6 +127,7 @@ class Group:
         student = build("student", builder, sizes, 0) if before is None else before.network
         for loss, _ in self.hints:
             check_layers("student_layer", student, loss.student_layers)
+        check_augmentation(first.augmentation, example_of(student, sizes))
         shape, _ = teacher_shape(lesson.rows(np.arange(1)), first.teacher_sees == "both")
         hints = self.hints
         for teacher in teachers:
@@ -130,7 +140,16 @@ class Group:
                 continue
             for loss, _ in hints:
                 check_layers("teacher_layer", network, loss.teacher_layers)
+            if network is not teacher:  # one of the user's own is not trained, and checked where it is copied
+                seen = sizes_of(shape, n_outputs) if fitted is None else fitted.sizes
+                rehearse(hints, student, network, sizes, seen, self._any_targets())
             hints = []  # the first with features is listened to
+
+    def _any_targets(self) -> Tensor:
+        """Return targets of four rows as losses on features take them."""
+        if isinstance(self.pupils[0].task, Classification):
+            return torch.zeros(4, dtype=torch.int64)
+        return torch.zeros(4, self.pupils[0].lesson.hard.shape[1])
 
     @property
     def first(self) -> Any:

@@ -61,7 +61,9 @@ class NeuralDistillationRegressor(RegressorMixin, Neural):
     teacher_weights : sequence of float or None, default=None
         Shares of several teachers. None: equal.
     cross_fit : int, splitter, "prefit" or None, default=None
-        Folds whose soft targets come from a teacher that has not seen them; None: one teacher, in-sample.
+        Folds whose soft targets come from a teacher that has not seen them; None: one teacher, in-sample. With an int,
+        a network that teaches is kept apart from the rows whose windows overlap its test rows (at most an eighth of the
+        rows on each side). A splitter is followed as it is, and so are the folds of estimators that teach.
     privileged_transformer : transformer, "passthrough" or None, default=None
         Scales what an estimator sees that teaches; None is ``StandardScaler``. Networks scale by themselves.
     quantiles : sequence of float or None, default=None
@@ -81,12 +83,14 @@ class NeuralDistillationRegressor(RegressorMixin, Neural):
         Largest norm of the gradient.
     validation : float or None, default=0.2
         Share of labelled rows, the last ones, that early stopping and the best weights are judged by, with hard
-        targets; windows that overlap them are left out, at most an eighth of all rows. Fewer than ten labelled rows
-        have none, nor has None, where the last weights count.
+        targets. Rows that share a time step of `X` or `y` with these train nothing, at most an eighth of all rows on
+        each side. Fewer than ten labelled rows have no such part, nor has None: then the last weights count. A share
+        that leaves too little to learn from holds out none, with a warning.
     patience : int, default=20
         Epochs without a better validation loss after which training ends.
     distil_from : int, default=0
-        Epoch from which on soft targets and hints count; before it training is as without a teacher.
+        Epoch, below `max_epochs`, from which on soft targets and hints count; before it training is as without a
+        teacher.
     hint_epochs : int, default=0
         Epochs before all others in which hints alone are learnt (two stages as in [2]_).
     augmentation : callable or None, default=None
@@ -140,9 +144,8 @@ class NeuralDistillationRegressor(RegressorMixin, Neural):
     Channels are scaled over rows and steps, targets one by one, on the training rows. Rows without privileged part
     learn from their target with weight 1 and give no hint; rows without target learn from the teacher with weight
     `imitation`. Adapters of hints are made on the first rows, trained with the student, and dropped. What the teacher
-    says of a row, and its features for hints, are computed once and kept. With `cross_fit` the folds of network
-    teachers keep overlapping windows apart, those of estimators do not look for overlap. Interrupting the student's
-    training keeps its best weights so far, with a warning.
+    says of a row, and its features for hints, are computed once and kept. Interrupting the
+    student's training keeps its best weights so far, with a warning.
 
     References
     ----------
@@ -285,11 +288,14 @@ class NeuralDistillationClassifier(Classifying, Neural):
     teacher_weights : sequence of float or None, default=None
         Shares of several teachers. None: equal.
     cross_fit : int, splitter, "prefit" or None, default=None
-        Folds whose soft targets come from a teacher that has not seen them; None: one teacher, in-sample.
+        Folds whose soft targets come from a teacher that has not seen them; None: one teacher, in-sample. With an int,
+        a network that teaches is kept apart from the rows whose windows overlap its test rows (at most an eighth of the
+        rows on each side). A splitter is followed as it is, and so are the folds of estimators that teach.
     privileged_transformer : transformer, "passthrough" or None, default=None
         Scales what an estimator sees that teaches; None is ``StandardScaler``. Networks scale by themselves.
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes in the hard loss of the student, the validation loss included, as in scikit-learn.
+        Weights of classes in the hard loss of the student, the validation loss included, as in scikit-learn; a
+        class that a dict leaves out weighs 1.
     classes : sequence or None, default=None
         Every class that the student can tell, where a fitted teacher knows some that `y` lacks: it learns those from
         soft targets alone, see `ClassBiasCorrection`. None: those of `y`.
@@ -307,12 +313,14 @@ class NeuralDistillationClassifier(Classifying, Neural):
         Largest norm of the gradient.
     validation : float or None, default=0.2
         Share of labelled rows, the last ones, that early stopping and the best weights are judged by, with hard
-        targets; windows that overlap them are left out, at most an eighth of all rows. Fewer than ten labelled rows
-        have none, nor has None, where the last weights count.
+        targets. Rows that share a time step of `X` or `y` with these train nothing, at most an eighth of all rows on
+        each side. Fewer than ten labelled rows have no such part, nor has None: then the last weights count. A share
+        that leaves too little to learn from holds out none, with a warning.
     patience : int, default=20
         Epochs without a better validation loss after which training ends.
     distil_from : int, default=0
-        Epoch from which on soft targets and hints count; before it training is as without a teacher.
+        Epoch, below `max_epochs`, from which on soft targets and hints count; before it training is as without a
+        teacher.
     hint_epochs : int, default=0
         Epochs before all others in which hints alone are learnt (two stages as in [2]_).
     augmentation : callable or None, default=None

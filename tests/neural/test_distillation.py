@@ -210,15 +210,17 @@ def test_before_distillation_starts_training_is_plain(kind, start):
     assert late.history_[columns][:start].equals(plain.history_[columns][:start])
     assert not late.history_["hard"][start + 1 :].equals(plain.history_["hard"][start + 1 :])
     assert late.history_["soft"].isna().tolist() == [True] * start + [False] * (4 - start)
-    short = fitted(kind, distil_from=start, validation=None, max_epochs=start)
+    still = {"schedule": lambda epoch: float(epoch < start)}  # from then on no weight moves
+    short = fitted(kind, distil_from=start, validation=None, max_epochs=start + 1, **still)
     assert same(short, fitted(kind, imitation=0.0, validation=None, max_epochs=start))
 
 
 def test_before_distillation_starts_hints_are_silent_too():
     hints = [(FitNetHint("hidden", "hidden"), 1.0)]
-    one = fitted(REGRESSOR, hints=hints, distil_from=3)
-    assert same(one, fitted(REGRESSOR, imitation=0.0))
-    assert not same(one, fitted(REGRESSOR, hints=hints, distil_from=2, validation=None))
+    settings = {"hints": hints, "validation": None, "max_epochs": 3}
+    one = fitted(REGRESSOR, **settings, distil_from=2, schedule=lambda epoch: float(epoch < 2))  # then none moves
+    assert same(one, fitted(REGRESSOR, imitation=0.0, validation=None, max_epochs=2))
+    assert not same(one, fitted(REGRESSOR, **settings, distil_from=1, schedule=lambda epoch: float(epoch < 2)))
 
 
 @both_tasks
