@@ -47,9 +47,19 @@ def seeded(seed: int) -> Iterator[None]:
     """
     import torch  # here, so that rooms above the networks do not load it
 
-    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
+    # Not torch.manual_seed and fork_rng, which prepare every kind of device, absent ones too, at milliseconds a call.
+    on_gpu = torch.cuda.is_initialized()
+    with _GLOBAL_GENERATORS:
+        before = torch.default_generator.get_state(), torch.cuda.get_rng_state_all() if on_gpu else []
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed_all(seed)
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before[0])
+            if on_gpu:
+                torch.cuda.set_rng_state_all(before[1])
 
 
 def _entropy(random_state: Any) -> int | None:
