@@ -136,6 +136,7 @@ def quietly(work: Any) -> Any:
     def run(*given: Any) -> Any:
         torch.set_num_threads(1)
         with threadpool_limits(1), warnings.catch_warnings():
+            # Expected of permuted rows; what teachers are worth is in the table.
             warnings.filterwarnings("ignore", message="The teacher's held-out loss")
             warnings.simplefilter("ignore", ConvergenceWarning)
             return work(*given)

@@ -22,6 +22,7 @@ NEURAL: dict[Any, Any] = {
     PrivilegedClassifier: NeuralDistillationClassifier,
 }
 
+# A few epochs on a few rows make no good teacher; the warning itself has a test.
 pytestmark = pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
 
 

@@ -112,10 +112,10 @@ class FlowOfSolution(DistillationLoss):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Compare the flow between two layers on one batch."""
-        own = tuple(features_of("student", student, layer) for layer in self.student_layers)
-        taught = tuple(features_of("teacher", teacher, layer) for layer in self.teacher_layers)
-        own = own if adapter is None else adapter(own)
-        return functional.fsp(own, taught, mask=mask_of(student, teacher))  # type: ignore[arg-type]
+        first, later = (features_of("student", student, layer) for layer in self.student_layers)
+        taught_first, taught_later = (features_of("teacher", teacher, layer) for layer in self.teacher_layers)
+        own = (first, later) if adapter is None else adapter((first, later))
+        return functional.fsp(own, (taught_first, taught_later), mask=mask_of(student, teacher))
 
 
 class RelationalDistance(LayerPair):

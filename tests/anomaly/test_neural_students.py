@@ -50,6 +50,7 @@ def rows():
 def fitted(rows, *, horizons=(1, 3), taught=False, **settings):
     detector = PrivilegedAnomalyDetector(neural(**settings), horizons=horizons, n_lags=4, smoothing=3)
     with warnings.catch_warnings():
+        # Logs and epochs are kept short here on purpose.
         warnings.filterwarnings("ignore", message="X (is short|drifts)|The teacher's held-out loss")
         return detector.fit(rows[0], X_privileged=rows[1] if taught else None)
 

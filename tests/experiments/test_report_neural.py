@@ -27,6 +27,7 @@ from pitskd.neural.refinery import LabelRefineryClassifier
 
 SMALL: dict[str, Any] = {"student": partial(MLP, hidden=8), "max_epochs": 3, "learning_rate": 0.02}
 
+# How many splits warned of a teacher or of few rows is not what these tests ask.
 pytestmark = pytest.mark.filterwarnings("ignore:In .* splits")
 
 

@@ -1,5 +1,7 @@
 """What is trained beside a student: adapters, translators and paraphrasers, and the losses that use them."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -110,7 +112,7 @@ def test_stacked_students_train_stacked_adapters(draw):
     weights = {name: w.detach() + draw(3, *w.shape, seed=3) for name, w in adapter.named_parameters()}
 
     def of_one(weights, maps):
-        adapted = lambda *given: torch.func.functional_call(adapter, weights, given)  # noqa: E731
+        adapted = partial(torch.func.functional_call, adapter, weights)
         return loss(Signals(maps[:, 0], features={"a": maps}), teacher, adapted)
 
     slopes, values = torch.vmap(torch.func.grad_and_value(of_one))(weights, hidden)

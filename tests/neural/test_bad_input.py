@@ -16,6 +16,7 @@ from pitskd.losses import FitNetHint, SoftTargets
 from pitskd.models import MLP
 from pitskd.neural._settings import check_augmentation, check_outputs
 
+# A few epochs on a few rows make no good teacher; the warning itself has a test.
 pytestmark = pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
 
 SMALL = partial(MLP, hidden=5)
@@ -315,7 +316,7 @@ def test_a_loss_that_becomes_nan_says_when_and_what_to_try_and_keeps_the_best_we
 @pytest.mark.parametrize("optimizer", [None, torch.optim.SGD])
 @pytest.mark.parametrize("rate", [1e4, 1e12, 1e30, 1e38])
 @pytest.mark.parametrize("batch_size", [8, 64])
-@pytest.mark.filterwarnings("ignore:The loss became NaN")
+@pytest.mark.filterwarnings("ignore:The loss became NaN")  # it is what these rates are for
 def test_however_training_ends_predictions_are_finite(validation, optimizer, rate, batch_size):
     model = make(
         imitation=0.0, validation=validation, optimizer=optimizer, learning_rate=rate, batch_size=batch_size,

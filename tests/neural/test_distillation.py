@@ -21,6 +21,7 @@ from pitskd import NeuralDistillationClassifier, NeuralDistillationRegressor
 from pitskd.losses import FitNetHint, LabelSmoothing, TrustedRows, VirtualTeacher
 from pitskd.models import GRU, MLP, TCN, Autoencoder
 
+# A few epochs on a few rows make no good teacher; the warning itself has a test.
 pytestmark = pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
 
 SMALL = partial(MLP, hidden=5)

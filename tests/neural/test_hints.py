@@ -32,6 +32,7 @@ from pitskd.models import GRU, MLP, TCN
 from pitskd.neural._hints import rehearse
 from pitskd.neural._student import NetworkStudent
 
+# A few epochs on a few rows make no good teacher; the warning itself has a test.
 pytestmark = pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
 
 SMALL, WIDE = partial(MLP, hidden=5), partial(MLP, hidden=7)

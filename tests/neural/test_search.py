@@ -18,6 +18,7 @@ from pitskd import (
 from pitskd.losses import FitNetHint, SelfAttention
 from pitskd.models import MLP, TCN
 
+# A few epochs on a few rows make no good teacher; the warning itself has a test.
 pytestmark = pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
 
 SMALL = partial(MLP, hidden=5)

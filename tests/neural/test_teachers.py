@@ -18,6 +18,7 @@ from pitskd.losses import BlockImitation, FactorTransfer, FitNetHint, GradientAt
 from pitskd.models import GRU, MLP
 from pitskd.neural._teachers import Classroom
 
+# A few epochs on a few rows make no good teacher; the warning itself has a test.
 pytestmark = pytest.mark.filterwarnings("ignore:The teacher's held-out loss")
 
 SMALL = partial(MLP, hidden=5)
