@@ -459,7 +459,7 @@ def _draw_operating_points(ax: Any, table: pd.DataFrame) -> None:
     ax.scatter(table["F1"], places, color=["crimson" if method == OURS else "black" for method in table.index])
     ax.scatter(table["FAR"], places, facecolors="white", edgecolors="black")
     ax.set_yticks(places, ["ours" if method == OURS else method for method in table.index])
-    ax.set_xlabel("F1 of rows (filled), share of normal rows alarmed (open)")
+    ax.set_xlabel("F1 (filled), false-alarm rate (open)")
     ax.set_title(f"SKAB, thresholds, {DRIFT}", fontsize="medium")
 
 

@@ -15,7 +15,7 @@ from pitskd.models.stacking import StackedNetwork
 from pitskd.models.taps import tapped
 from pitskd.models.weights import Weights
 from pitskd.objective import Batch, Hint, Objective, hint_alone, hints_stacked
-from pitskd.training.plan import Plan
+from pitskd.training.plan import FlatAdam, Plan
 
 __all__: list[str] = []
 
@@ -35,6 +35,7 @@ class Stack:
         self.layers = tuple(dict.fromkeys(name for hint in self.hints for name in hint.loss.student_layers))
         self._settle({name: torch.stack([one[name].detach() for one in named]) for name in named[0]})
         self.optimizer = plan.optimizer([self._leaf], lr=1.0)
+        self._step = self.optimizer.advance if isinstance(self.optimizer, FlatAdam) else self.optimizer.step
         self.students = torch.arange(len(networks), device=self._leaf.device)
         self.alone = len(networks) == 1
         self._dense = None if _is_hooked(self.network) else dense_layers(self.network)
@@ -140,11 +141,11 @@ class Stack:
 
     def _advance(self) -> None:
         if self._own_rates is None:
-            self.optimizer.step()
+            self._step()
             return
         # A change that is proportional to the learning rate is made at rate 1, then every student takes its share.
         before = self.weights.flat.clone()
-        self.optimizer.step()
+        self._step()
         torch.lerp(before, self.weights.flat, self._own_rates, out=self.weights.flat)
 
     def _advance_some(self) -> None:
