@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
-from pitskd.datasets.simulations import simulate_frequencies
+from pitskd import simulate_frequencies
 from pitskd.models import MLP
 from pitskd.neural import ClassBiasCorrection, NeuralDistillationClassifier
 

@@ -88,7 +88,7 @@ class LabelRefineryClassifier(Classifying):
     Examples
     --------
     >>> from functools import partial
-    >>> from pitskd.datasets.simulations import simulate_frequencies
+    >>> from pitskd import simulate_frequencies
     >>> from pitskd.models import MLP
     >>> from pitskd.neural import NeuralDistillationClassifier
     >>> from pitskd.neural.augmentation import Jitter

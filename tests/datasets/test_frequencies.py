@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pitskd.datasets.simulations import simulate_frequencies
+from pitskd import simulate_frequencies
 
 
 def spectrum(X):

@@ -9,7 +9,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-from pitskd.datasets.simulations import simulate_frequencies
+from pitskd import simulate_frequencies
 from pitskd.models import MLP
 from pitskd.neural import NeuralDistillationClassifier
 from pitskd.neural.augmentation import Composed, Crop, Jitter, Scaling

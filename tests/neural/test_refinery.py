@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from pitskd.datasets.simulations import simulate_frequencies
+from pitskd import simulate_frequencies
 from pitskd.losses import VirtualTeacher
 from pitskd.models import MLP
 from pitskd.neural import NeuralDistillationClassifier, NeuralDistillationRegressor

@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from pitskd.datasets.simulations import simulate_frequencies
+from pitskd import simulate_frequencies
 from pitskd.models import MLP
 from pitskd.neural import ClassBiasCorrection, NeuralDistillationClassifier, NeuralDistillationClassifierCV
 
